@@ -1,0 +1,24 @@
+"""From raw talking-face videos to metric tables: the table of contents."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/corpus.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/model.smk"
+include: "workflow/rules/results.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/demo/smollm2/metrics.csv",
+        "results/demo/smollm2/figures/training.svg",
+        "results/demo/smollm2/figures/predictions.svg",
+        "results/demo/smollm2/figures/coverage.svg",

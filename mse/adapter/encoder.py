@@ -1,0 +1,48 @@
+"""Sequence encoder: one vector for a clip's sound or picture (paper, "Sequence encoders")."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+class SequenceEncoder(nn.Module):
+    """A single-layer LSTM over the real frames, summed up over time and projected.
+
+    Args:
+        width: features of a frame (D).
+        hidden: LSTM units.
+        out: width of the summary.
+        pooling: `last` takes the state after the last real frame (paper), `mean` the mean of all real ones.
+        learned_absence: stand in a learned vector for clips without any frame, else zeros.
+    """
+
+    def __init__(
+        self, width: int, hidden: int, out: int, pooling: Literal["last", "mean"], learned_absence: bool
+    ) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.lstm = nn.LSTM(width, hidden, batch_first=True)
+        self.linear = nn.Linear(hidden, out)
+        self.absent = nn.Parameter(torch.zeros(out)) if learned_absence else None
+
+    def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
+        """Encode.
+
+        Args:
+            values: shape (B, T, D), padded after the real frames.
+            lengths: shape (B,), real frames of each clip, 0 for a clip without this modality.
+
+        Returns:
+            shape (B, out).
+        """
+        states, _ = self.lstm(values)  # (B, T, h); padding comes after, so it can't reach a real frame's state
+        if self.pooling == "last":
+            last = (lengths.clamp(min=1) - 1)[:, None, None].expand(-1, 1, states.shape[2])
+            summary = states.gather(1, last)[:, 0]  # (B, h)
+        else:
+            real = torch.arange(values.shape[1], device=values.device)[None] < lengths[:, None]  # (B, T)
+            summary = (states * real[:, :, None]).sum(dim=1) / lengths.clamp(min=1)[:, None]
+        encoded = self.linear(summary)  # (B, out)
+        absent = torch.zeros_like(encoded) if self.absent is None else self.absent.expand_as(encoded)
+        return torch.where((lengths > 0)[:, None], encoded, absent)

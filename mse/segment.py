@@ -1,0 +1,157 @@
+"""Cut the sound of clips out of their recordings, and say what each recording holds.
+
+A clip that can't be used becomes a row with a status and a message; it never stops its shard.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mse import media
+from mse.atomic import replacing
+from mse.config import SegmentSettings
+from mse.progress import track
+from mse.store import Clip, Description, Status, versions, write_shard
+
+END_TOLERANCE_S = 0.1  # containers round their duration; a clip may end this much later unremarked
+Samples = npt.NDArray[np.int16]
+NO_SOUND: Samples = np.zeros(0, np.int16)
+
+
+def segment_shard(clips: pd.DataFrame, out: Path, facts: Path, dataset: str, settings: SegmentSettings) -> None:
+    """Cut the sound of a shard's clips out of their recordings.
+
+    Args:
+        clips: rows of the manifest (clip_id, media, start_s, end_s).
+        out: shard file of mono PCM at 16 kHz.
+        facts: CSV with one row a clip: the window really used, what the file holds, status and message.
+        dataset: the corpus's name, for the record.
+        settings: limits of a clip's length.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def cut() -> Iterator[Clip]:
+        for path, same in clips.groupby("media", sort=False):
+            for clip, row in _cut_recording(Path(str(path)), same, settings):
+                rows.append(row)
+                yield clip
+
+    description = Description(
+        dataset,
+        "pcm",
+        ["sample"],
+        media.SAMPLE_RATE_HZ,
+        "int16",
+        settings.model_dump(),
+        versions("ffmpeg-python"),
+    )
+    write_shard(out, description, track(cut(), f"segment {out.stem}", len(clips)))
+    with replacing(facts) as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False)
+
+
+def _cut_recording(
+    path: Path, clips: pd.DataFrame, settings: SegmentSettings
+) -> Iterator[tuple[Clip, dict[str, Any]]]:
+    """The clips of one recording, whose sound is decoded once."""
+    try:
+        info = media.probe(path)
+    except media.MediaError as e:
+        status = Status.unreadable if path.is_file() else Status.missing
+        for row in clips.itertuples():
+            yield _unusable(row, status, str(e))
+        return
+    windows = [_window(row, info, path, settings) for row in clips.itertuples()]
+    sound, origin_s, failure = NO_SOUND, 0.0, ""
+    usable = [(start, end) for start, end, status, _ in windows if status.usable]
+    if info.has_audio and usable:
+        origin_s = min(start for start, _ in usable)
+        latest_s = max(end for _, end in usable)
+        try:
+            sound = media.read_audio(path, origin_s, None if np.isinf(latest_s) else latest_s)
+        except media.MediaError as e:
+            failure = str(e)
+    for row, (start_s, end_s, status, message) in zip(clips.itertuples(), windows, strict=True):
+        if not status.usable:
+            yield _unusable(row, status, message)
+            continue
+        first = round((start_s - origin_s) * media.SAMPLE_RATE_HZ)
+        last = len(sound) if np.isinf(end_s) else round((end_s - origin_s) * media.SAMPLE_RATE_HZ)
+        samples = sound[first:last]
+        if np.isinf(end_s):  # the container did not tell; the sound does
+            end_s = start_s + len(samples) / media.SAMPLE_RATE_HZ
+        if failure:
+            status, message = Status.unreadable, failure
+        elif not len(samples):
+            status, message = Status.no_stream, f"{path}: no sound in this clip"
+        facts = {
+            "clip_id": row.clip_id,
+            "media": row.media,
+            "start_s": start_s,
+            "end_s": end_s,
+            "status": status.name,
+            "message": message,
+            "duration_s": round(end_s - start_s, 3),
+            "has_video": info.has_video,
+            "loudness_dbfs": _loudness_dbfs(samples),
+        }
+        yield _pcm(row.clip_id, samples, status, message), facts
+
+
+def _window(
+    row: Any, info: media.MediaInfo, path: Path, settings: SegmentSettings
+) -> tuple[float, float, Status, str]:
+    """Start and end (seconds; the end is infinite where unknown) of a clip, and whether that can be used."""
+    start_s = 0.0 if np.isnan(row.start_s) else row.start_s
+    length_s = np.inf if info.duration_s is None else info.duration_s
+    end_s = length_s if np.isnan(row.end_s) else row.end_s
+    if start_s >= length_s:
+        return (
+            start_s,
+            end_s,
+            Status.out_of_range,
+            f"{path}: clip starts at {start_s:g} s, file ends at {length_s:g} s",
+        )
+    status, message = Status.ok, ""
+    if end_s > length_s + END_TOLERANCE_S:
+        status = Status.cut
+        message = f"{path}: clip ends at {end_s:g} s, file at {length_s:g} s; what is there was used"
+    end_s = min(end_s, length_s)
+    if end_s - start_s > settings.max_s:
+        status = Status.cut
+        message = f"{path}: clip lasts {end_s - start_s:.1f} s, cut to {settings.max_s:g} s (segment.max_s)"
+        end_s = start_s + settings.max_s
+    if end_s - start_s < settings.min_s:
+        status = Status.too_short
+        message = f"{path}: clip lasts {end_s - start_s:.2f} s, less than {settings.min_s:g} s (segment.min_s)"
+    return start_s, end_s, status, message
+
+
+def _unusable(row: Any, status: Status, message: str) -> tuple[Clip, dict[str, Any]]:
+    facts = {name: getattr(row, name) for name in ("clip_id", "media", "start_s", "end_s")}
+    facts |= {"status": status.name, "message": message, "duration_s": 0.0, "has_video": False}
+    return _pcm(row.clip_id, NO_SOUND, status, message), facts
+
+
+def _pcm(clip_id: str, samples: Samples, status: Status, message: str) -> Clip:
+    return Clip(clip_id, samples[:, None], np.ones(len(samples), bool), status, message)
+
+
+def _loudness_dbfs(samples: Samples) -> float:
+    """Root mean square relative to full scale, in decibels; NaN without sound, at least -120."""
+    if not len(samples):
+        return float("nan")
+    power = float(np.mean((samples / 32768.0) ** 2))
+    return round(10 * math.log10(max(power, 1e-12)), 2)
+
+
+def read_facts(path: Path) -> pd.DataFrame:
+    """Read the table that `segment_shard` writes; an unknown time is NaN."""
+    texts = dict.fromkeys(("clip_id", "media", "status", "message"), str)
+    numbers = dict.fromkeys(("start_s", "end_s", "duration_s", "loudness_dbfs"), "")
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=numbers)

@@ -1,0 +1,204 @@
+"""The shard file: features of many clips in one HDF5 file, written atomically, read lazily, verified.
+
+Attributes: format_version, dataset, extractor, settings (JSON), settings_digest, feature_names (JSON), rate_hz,
+versions (JSON). Datasets for N clips with T frames in all: clip_id (N), offsets (N+1), values (T, D),
+valid (T), status (N), message (N). Frame t of clip i is values[offsets[i] + t], t / rate_hz seconds after the
+clip's start. A frame that could not be measured keeps its place with valid = False and NaN for what is unknown;
+a clip that could not be read has no frames, a status and a message.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+import mse
+from mse.atomic import replacing
+from mse.errors import UserError
+
+FORMAT_VERSION = 1
+CHUNK_BYTES = 1 << 18  # large enough to compress well, small enough to read one clip at a time
+
+
+class Status(IntEnum):
+    """What became of a clip in one stage."""
+
+    ok = 0
+    cut = 1  # usable, but shorter than the table says
+    missing = 2  # no such file
+    unreadable = 3  # not a media file, or damaged
+    no_stream = 4  # the file lacks the sound or the picture
+    out_of_range = 5  # the clip starts after the recording's end
+    too_short = 6
+    nothing_found = 7  # readable, but without a face or without words
+    failed = 8  # the extractor gave an error
+
+    @property
+    def usable(self) -> bool:
+        """True where the clip has features."""
+        return self in (Status.ok, Status.cut)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The features of one clip in one shard.
+
+    Attributes:
+        values: shape (T, D).
+        valid: shape (T,), False where a frame could not be measured.
+        status: what became of the clip.
+        message: why, where the status is not ok.
+    """
+
+    clip_id: str
+    values: npt.NDArray[Any]
+    valid: npt.NDArray[np.bool_]
+    status: Status = Status.ok
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a shard holds and what made it."""
+
+    dataset: str
+    extractor: str
+    feature_names: list[str]
+    rate_hz: float
+    dtype: str = "float32"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def settings_digest(self) -> str:
+        """Short SHA-256 of extractor and settings; shards with equal digests may be used together."""
+        text = json.dumps([self.extractor, self.settings], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of mse and of the libraries that made a shard."""
+    return {"mse": mse.__version__, **{package: importlib.metadata.version(package) for package in packages}}
+
+
+def write_shard(path: Path, description: Description, clips: Iterable[Clip]) -> None:
+    """Write clips as they come, one at a time in memory, and rename the file into place at the end."""
+    width = len(description.feature_names)
+    chunk = max(1, CHUNK_BYTES // (width * np.dtype(description.dtype).itemsize))
+    packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+    with replacing(path) as partial, h5py.File(partial, "w", libver="latest") as file:
+        values = file.create_dataset(
+            "values", (0, width), description.dtype, maxshape=(None, width), chunks=(chunk, width), **packed
+        )
+        valid = file.create_dataset("valid", (0,), bool, maxshape=(None,), chunks=(chunk,), **packed)
+        ids, offsets, status, messages = [], [0], [], []
+        for clip in clips:
+            end = offsets[-1] + len(clip.values)
+            values.resize(end, axis=0)
+            valid.resize(end, axis=0)
+            values[offsets[-1] : end] = clip.values
+            valid[offsets[-1] : end] = clip.valid
+            ids.append(clip.clip_id)
+            offsets.append(end)
+            status.append(clip.status)
+            messages.append(clip.message)
+        text = h5py.string_dtype()
+        file.create_dataset("clip_id", data=ids, dtype=text)
+        file.create_dataset("offsets", data=np.asarray(offsets, np.int64))
+        enumeration = h5py.enum_dtype({s.name: s.value for s in Status}, basetype="u1")
+        file.create_dataset("status", data=np.asarray(status, np.uint8), dtype=enumeration)
+        file.create_dataset("message", data=messages, dtype=text)
+        file.attrs.update(
+            format_version=FORMAT_VERSION,
+            dataset=description.dataset,
+            extractor=description.extractor,
+            settings=json.dumps(description.settings, sort_keys=True),
+            settings_digest=description.settings_digest,
+            feature_names=json.dumps(description.feature_names),
+            rate_hz=description.rate_hz,
+            versions=json.dumps(description.versions, sort_keys=True),
+        )
+
+
+class Shard:
+    """An open shard file. Clips are read when asked for.
+
+    Raises:
+        UserError: the file is missing, foreign, of another format version, or inconsistent.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = h5py.File(path, "r")
+        except OSError as e:
+            raise UserError(
+                f"{path}: missing or no HDF5 file ({e}); delete it and run again to make it anew"
+            ) from e
+        try:
+            self._read_index()
+        except (KeyError, ValueError) as e:
+            self._file.close()
+            raise UserError(f"{path}: not a shard that can be used: {e}; delete it and run again") from e
+
+    def _read_index(self) -> None:
+        attributes = self._file.attrs
+        if attributes["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"format version {attributes['format_version']}, expected {FORMAT_VERSION}")
+        self.description = Description(
+            dataset=attributes["dataset"],
+            extractor=attributes["extractor"],
+            feature_names=json.loads(attributes["feature_names"]),
+            rate_hz=float(attributes["rate_hz"]),
+            dtype=str(self._file["values"].dtype),
+            settings=json.loads(attributes["settings"]),
+            versions=json.loads(attributes["versions"]),
+        )
+        self.clip_ids: list[str] = [name.decode() for name in self._file["clip_id"][:]]
+        self.offsets: npt.NDArray[np.int64] = self._file["offsets"][:]
+        self.status = [Status(s) for s in self._file["status"][:]]
+        self.messages: list[str] = [message.decode() for message in self._file["message"][:]]
+        n, frames = len(self.clip_ids), len(self._file["values"])
+        if not len(self.offsets) == n + 1 == len(self.status) + 1 == len(self.messages) + 1:
+            raise ValueError("its index does not have one entry a clip")
+        if self.offsets[0] != 0 or self.offsets[-1] != frames or (np.diff(self.offsets) < 0).any():
+            raise ValueError("its offsets do not fit its values")
+        if len(self._file["valid"]) != frames:
+            raise ValueError("its valid marks do not fit its values")
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def __getitem__(self, index: int) -> Clip:
+        begin, end = self.offsets[index], self.offsets[index + 1]
+        return Clip(
+            self.clip_ids[index],
+            self._file["values"][begin:end],
+            self._file["valid"][begin:end],
+            self.status[index],
+            self.messages[index],
+        )
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self[index] for index in range(len(self)))
+
+    def close(self) -> None:
+        """Close the file; the index stays readable."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

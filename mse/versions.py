@@ -1,0 +1,19 @@
+"""A number for each stage, raised whenever its output would change for the same input and settings.
+
+Snakemake makes files anew when a rule's parameters change, but not when a module does that a command imports.
+So each rule passes its stage's number as a parameter.
+"""
+
+STAGES = {
+    "demo": 1,
+    "manifest": 1,
+    "segment": 1,
+    "acoustic": 1,
+    "facial": 1,
+    "transcribe": 1,
+    "quality": 1,
+    "assemble": 1,
+    "train": 1,
+    "predict": 1,
+    "score": 1,
+}

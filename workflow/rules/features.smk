@@ -1,0 +1,160 @@
+# From recordings to feature shards, and from those to dataset.h5.
+
+
+rule segment:
+    input:
+        manifest=ancient("work/{dataset}/manifest.csv"),
+        media=shard_media,
+    output:
+        sound=temp("work/{dataset}/segments/{shard}.h5"),
+        facts="work/{dataset}/segments/{shard}.csv",
+    log:
+        "logs/{dataset}/segment/{shard}.log",
+    benchmark:
+        "benchmarks/{dataset}/segment/{shard}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        clips=shard_digest,
+        settings=as_json(CONFIG.segment),
+        version=STAGES["segment"],
+    message:
+        "Cutting the sound of {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "mse segment {input.manifest:q} --shard {wildcards.shard} --dataset {wildcards.dataset}"
+        " --out {output.sound:q} --facts {output.facts:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
+
+
+rule acoustic:
+    input:
+        "work/{dataset}/segments/{shard}.h5",
+    output:
+        "work/{dataset}/features/acoustic/{shard}.h5",
+    log:
+        "logs/{dataset}/acoustic/{shard}.log",
+    benchmark:
+        "benchmarks/{dataset}/acoustic/{shard}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        settings=as_json(CONFIG.acoustic),
+        version=STAGES["acoustic"],
+    message:
+        "Describing the sound of {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "mse acoustic {input:q} --out {output:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
+
+
+rule facial:
+    input:
+        facts="work/{dataset}/segments/{shard}.csv",
+        media=shard_media,
+        model="resources/models/face_landmarker/fetched.json",
+    output:
+        "work/{dataset}/features/facial/{shard}.h5",
+    log:
+        "logs/{dataset}/facial/{shard}.log",
+    benchmark:
+        "benchmarks/{dataset}/facial/{shard}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        settings=as_json(CONFIG.facial),
+        version=STAGES["facial"],
+    message:
+        "Describing the faces of {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "mse facial {input.facts:q} --out {output:q} --dataset {wildcards.dataset}"
+        " --settings {params.settings:q} 2>&1 | tee {log:q}"
+
+
+rule transcribe:
+    input:
+        sound="work/{dataset}/segments/{shard}.h5",
+        model=f"resources/models/{CONFIG.transcribe.model}/fetched.json",
+    output:
+        "work/{dataset}/transcripts/{shard}.csv",
+    log:
+        "logs/{dataset}/transcribe/{shard}.log",
+    benchmark:
+        "benchmarks/{dataset}/transcribe/{shard}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        language=lambda wildcards: dataset(wildcards.dataset).language,
+        settings=as_json(CONFIG.transcribe),
+        version=STAGES["transcribe"],
+    message:
+        "Recognising the words of {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "mse transcribe {input.sound:q} --out {output:q} --language {params.language:q} --threads {threads}"
+        " --settings {params.settings:q} 2>&1 | tee {log:q}"
+
+
+rule quality:
+    input:
+        manifest="work/{dataset}/manifest.csv",
+        facts=of_all_shards("work/{dataset}/segments/{shard}.csv"),
+        acoustic=of_all_shards("work/{dataset}/features/acoustic/{shard}.h5"),
+        facial=of_all_shards("work/{dataset}/features/facial/{shard}.h5"),
+        transcripts=transcripts,
+    output:
+        "work/{dataset}/quality.csv",
+    log:
+        "logs/{dataset}/quality.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        transcripts=transcripts_option,
+        version=STAGES["quality"],
+    message:
+        "Judging the clips of {wildcards.dataset}"
+    shell:
+        "mse quality --manifest {input.manifest:q} --facts work/{wildcards.dataset}/segments"
+        " --acoustic work/{wildcards.dataset}/features/acoustic"
+        " --facial work/{wildcards.dataset}/features/facial {params.transcripts}"
+        " --out {output:q} 2>&1 | tee {log:q}"
+
+
+rule assemble:
+    input:
+        manifest="work/{dataset}/manifest.csv",
+        quality="work/{dataset}/quality.csv",
+        acoustic=of_all_shards("work/{dataset}/features/acoustic/{shard}.h5"),
+        facial=of_all_shards("work/{dataset}/features/facial/{shard}.h5"),
+    output:
+        "work/{dataset}/dataset.h5",
+    log:
+        "logs/{dataset}/assemble.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        dataset=dataset_json,
+        settings=as_json(CONFIG.assemble),
+        version=STAGES["assemble"],
+    message:
+        "Assembling {wildcards.dataset}"
+    shell:
+        "mse assemble {params.dataset:q} --name {wildcards.dataset} --manifest {input.manifest:q}"
+        " --quality {input.quality:q} --acoustic work/{wildcards.dataset}/features/acoustic"
+        " --facial work/{wildcards.dataset}/features/facial --out {output:q}"
+        " --settings {params.settings:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,76 @@
+# From the predictions of all seeds to the table and the figures.
+
+
+rule score:
+    input:
+        dataset="work/{dataset}/dataset.h5",
+        predictions=of_all_seeds("predictions.csv"),
+    output:
+        "results/{dataset}/{backbone}/metrics.csv",
+    log:
+        "logs/{dataset}/{backbone}/score.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        version=STAGES["score"],
+    message:
+        "Scoring {wildcards.dataset} with {wildcards.backbone}"
+    shell:
+        "mse score {input.dataset:q} {input.predictions:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
+rule plot_training:
+    input:
+        of_all_seeds("history.csv"),
+    output:
+        "results/{dataset}/{backbone}/figures/training.{format}",
+    log:
+        "logs/{dataset}/{backbone}/plot-training.{format}.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    message:
+        "Drawing the training curves of {wildcards.dataset} with {wildcards.backbone}"
+    shell:
+        "mse plot training {input:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
+rule plot_predictions:
+    input:
+        of_all_seeds("predictions.csv"),
+    output:
+        "results/{dataset}/{backbone}/figures/predictions.{format}",
+    log:
+        "logs/{dataset}/{backbone}/plot-predictions.{format}.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    message:
+        "Drawing the predictions for {wildcards.dataset} with {wildcards.backbone}"
+    shell:
+        "mse plot predictions {input:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
+rule plot_coverage:
+    input:
+        "work/{dataset}/quality.csv",
+    output:
+        "results/{dataset}/{backbone}/figures/coverage.{format}",
+    log:
+        "logs/{dataset}/{backbone}/plot-coverage.{format}.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    message:
+        "Drawing the coverage of {wildcards.dataset}"
+    shell:
+        "mse plot coverage {input:q} --out {output:q} 2>&1 | tee {log:q}"
