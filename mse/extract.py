@@ -16,7 +16,7 @@ from mse import media
 from mse.atomic import replacing
 from mse.config import AcousticSettings, FacialSettings, TranscribeSettings
 from mse.progress import track
-from mse.segment import read_facts
+from mse.segment import END_TOLERANCE_S, read_facts
 from mse.store import Clip, Description, Shard, Status, versions, write_shard
 
 
@@ -89,7 +89,10 @@ def facial_shard(facts: Path, out: Path, dataset: str, settings: FacialSettings,
         if len(values) and not valid.any():
             nothing = f"{row.media}: no face in any of {len(values)} pictures"
             return Clip(row.clip_id, values, valid, Status.nothing_found, nothing)
-        kept, message = (status, row.message) if status is Status.cut else (Status.ok, "")
+        expected = round((row.end_s - row.start_s) * settings.rate_hz)
+        short = len(values) < expected - settings.rate_hz * END_TOLERANCE_S - 1
+        message = f"{row.media}: {len(values)} of {expected} pictures could be decoded" if short else ""
+        kept = Status.cut if short else Status.ok
         return _described(row.clip_id, values, valid, kept, message, f"{row.media}: no picture in this clip")
 
     clips_done = (describe(row) for row in clips.itertuples())

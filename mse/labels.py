@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mse.config import Intensity
 
-NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True)

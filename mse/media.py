@@ -119,16 +119,16 @@ def read_audio(path: Path, start_s: float | None = None, end_s: float | None = N
         end_s: stop here; None for the end.
 
     Returns:
-        Samples, shape (N,), int16. Shorter than asked for where the file ends before end_s.
+        Samples, shape (N,), int16. Shorter than asked for where the file ends or is damaged before end_s.
 
     Raises:
-        MediaError: the sound could not be decoded.
+        MediaError: nothing could be decoded.
     """
     stream = _input(path, start_s, end_s).output(
         "pipe:", format="s16le", acodec="pcm_s16le", ac=1, ar=SAMPLE_RATE_HZ, vn=None
     )
     done = subprocess.run(_command(stream), capture_output=True)
-    if done.returncode != 0:
+    if done.returncode != 0 and not done.stdout:
         raise _decode_error(path, done.stderr)
     return np.frombuffer(done.stdout, dtype="<i2")
 
@@ -153,7 +153,7 @@ def iter_frames(
         RGB pictures, shape (height, width, 3), uint8.
 
     Raises:
-        MediaError: the pictures could not be decoded.
+        MediaError: no picture could be decoded; a file that is damaged later on ends early instead.
     """
     video = _input(path, start_s, end_s).video
     video = video.filter("fps", fps=rate_hz, start_time=0).filter(
@@ -164,9 +164,11 @@ def iter_frames(
     with tempfile.TemporaryFile() as stderr:  # a file: nobody would drain a second pipe meanwhile
         process = subprocess.Popen(_command(stream), stdout=subprocess.PIPE, stderr=stderr)
         assert process.stdout is not None
+        frame = None
         try:
-            yield from _read_ppm(process.stdout)
-            if process.wait() != 0:
+            for frame in _read_ppm(process.stdout):
+                yield frame
+            if process.wait() != 0 and frame is None:
                 stderr.seek(0)
                 raise _decode_error(path, stderr.read())
         finally:  # also when the caller stops early

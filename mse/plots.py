@@ -91,15 +91,9 @@ def predictions(paths: Sequence[Path], out: Path) -> None:
         scatter.legend(loc="upper left")
         edges = np.linspace(-limit, limit, round(4 * limit) + 1)
         histogram.hist(tables[0]["label"], bins=edges, color=GREY, alpha=0.5, density=True, label="labels")
-        histogram.hist(
-            read["prediction"],
-            bins=edges,
-            color=BLUE,
-            density=True,
-            histtype="step",
-            linewidth=2,
-            label="predictions",
-        )
+        if len(read):
+            step = {"density": True, "histtype": "step", "linewidth": 2}
+            histogram.hist(read["prediction"], bins=edges, color=BLUE, label="predictions", **step)
         histogram.set(title="distribution", xlabel="intensity", ylabel="density")
         histogram.legend()
         _save(figure, out)

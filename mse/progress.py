@@ -24,13 +24,11 @@ def track(items: Iterable[T], what: str, total: int, unit: str = "clips") -> Ite
         yield from tqdm(items, desc=what, total=total, unit=f" {unit}", leave=True)
         return
     said = time.monotonic()
-    done = 0
     for done, item in enumerate(items, start=1):
         yield item
-        if time.monotonic() - said > LOG_EVERY_S and done < total:
+        if time.monotonic() - said > LOG_EVERY_S:
             said = time.monotonic()
             say(f"{what}: {done} of {total} {unit}")
-    say(f"{what}: done, {done} {unit}")
 
 
 def say(line: str) -> None:

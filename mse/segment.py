@@ -67,11 +67,11 @@ def _cut_recording(
             yield _unusable(row, status, str(e))
         return
     windows = [_window(row, info, path, settings) for row in clips.itertuples()]
-    sound, origin_s, failure = NO_SOUND, 0.0, ""
     usable = [(start, end) for start, end, status, _ in windows if status.usable]
+    origin_s = min((start for start, _ in usable), default=0.0)
+    latest_s = max((end for _, end in usable), default=0.0)
+    sound, failure = NO_SOUND, f"{path}: no sound in this clip"
     if info.has_audio and usable:
-        origin_s = min(start for start, _ in usable)
-        latest_s = max(end for _, end in usable)
         try:
             sound = media.read_audio(path, origin_s, None if np.isinf(latest_s) else latest_s)
         except media.MediaError as e:
@@ -83,12 +83,14 @@ def _cut_recording(
         first = round((start_s - origin_s) * media.SAMPLE_RATE_HZ)
         last = len(sound) if np.isinf(end_s) else round((end_s - origin_s) * media.SAMPLE_RATE_HZ)
         samples = sound[first:last]
+        length_s = len(samples) / media.SAMPLE_RATE_HZ
         if np.isinf(end_s):  # the container did not tell; the sound does
-            end_s = start_s + len(samples) / media.SAMPLE_RATE_HZ
-        if failure:
-            status, message = Status.unreadable, failure
-        elif not len(samples):
-            status, message = Status.no_stream, f"{path}: no sound in this clip"
+            end_s = start_s + length_s
+        if not len(samples):
+            status, message = Status.no_stream, failure
+        elif length_s < end_s - start_s - END_TOLERANCE_S:
+            status = Status.cut
+            message = f"{path}: sound for {length_s:.2f} of the clip's {end_s - start_s:.2f} s"
         facts = {
             "clip_id": row.clip_id,
             "media": row.media,

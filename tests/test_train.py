@@ -1,0 +1,132 @@
+"""Training, predicting and scoring with a tiny random LLM, through the real code."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mse.adapter import MSEAdapter
+from mse.config import AdapterSettings, Backbone, TrainSettings
+from mse.errors import UserError
+from mse.plots import coverage, predictions, training
+from mse.predict import predict, read_predictions
+from mse.score import score
+from mse.train import cosine_with_warmup, train
+from tests.made import make_dataset
+
+MARKS = Backbone(model="tiny", license="none", open_mark="[", close_mark="]", explicit_plus=True)
+SETTINGS = TrainSettings(schedule_epochs=2, batch_size=7, learning_rate=3e-3, threads=1)
+SHAPE = AdapterSettings(acoustic_hidden=8, facial_hidden=8, fusion_width=16)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Callable[..., Path]:
+    """Train and predict once for each set of settings; returns the run's folder."""
+    data = make_dataset(tmp_path_factory.mktemp("data"))
+
+    def once(name: str, seed: int = 1, **changes: object) -> Path:
+        out = data.parent / name
+        settings = SETTINGS.model_copy(update=changes)
+        train(data, tiny_llm, "tiny", MARKS, SHAPE, settings, seed, out / "adapter", out / "history.csv")
+        predict(data, tiny_llm, MARKS, out / "adapter", settings, out / "predictions.csv")
+        return out
+
+    return once
+
+
+def test_same_seed_same_bytes_other_seed_others(run: Callable[..., Path]) -> None:
+    names = ["adapter/adapter.safetensors", "adapter/config.json", "history.csv", "predictions.csv"]
+    first, second, other = (
+        [(run(n, s) / f).read_bytes() for f in names] for n, s in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert first == second
+    assert first[0] != other[0]
+
+
+def test_adapter_learns(run: Callable[..., Path]) -> None:
+    folder = run("learns", schedule_epochs=30, patience_epochs=30, learning_rate=0.02)
+    history = pd.read_csv(folder / "history.csv")
+    assert history["train_loss"].iloc[-1] < 0.6 * history["train_loss"].iloc[0]
+    assert history["epoch"].tolist() == list(range(1, len(history) + 1))
+
+
+def test_best_epoch_is_kept_and_patience_ends_the_run(run: Callable[..., Path]) -> None:
+    folder = run("patient", schedule_epochs=12, patience_epochs=1)
+    history = pd.read_csv(folder / "history.csv")
+    stopped = len(history) < 12
+    best = history["valid_mae"].idxmin()
+    assert not stopped or best == len(history) - 2
+    assert MSEAdapter.from_pretrained(folder / "adapter").config.backbone == "tiny"
+
+
+def test_batch_size_one(run: Callable[..., Path]) -> None:
+    history = pd.read_csv(run("one", batch_size=1, schedule_epochs=1) / "history.csv")
+    assert np.isfinite(history["train_loss"]).all()
+
+
+def test_exploding_loss_names_its_clips(run: Callable[..., Path]) -> None:
+    with pytest.raises(UserError, match=r"the loss became nan with the clips clip0.*lower train\.learning_rate"):
+        run("explodes", learning_rate=1e30, max_grad_norm=None, schedule_epochs=3)
+
+
+def test_schedule_is_a_rise_and_half_a_cosine() -> None:
+    factors = [cosine_with_warmup(step, 100, 0.1) for step in range(101)]
+    assert factors[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
+    assert factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[100] == pytest.approx(0.0)
+    assert cosine_with_warmup(0, 10, 0.0) == 1.0
+
+
+def test_metrics_table(run: Callable[..., Path], tmp_path: Path) -> None:
+    folder = run("scored")
+    table = read_predictions(folder / "predictions.csv")
+    table["prediction"] = table["label"] + 0.1
+    table.loc[0, "prediction"] = np.nan  # an answer that was no number
+    for name, shift in (("seed-1", 0.0), ("seed-2", 0.2)):
+        (tmp_path / name).mkdir()
+        table.assign(prediction=table["prediction"] + shift).to_csv(tmp_path / name / "p.csv", index=False)
+    paths = [tmp_path / name / "p.csv" for name in ("seed-1", "seed-2")]
+    score(folder.parent / "dataset.h5", paths, ["seed-1", "seed-2"], tmp_path / "metrics.csv")
+    metrics = pd.read_csv(tmp_path / "metrics.csv").set_index("run")
+    assert metrics.index.tolist() == ["seed-1", "seed-2", "mean", "sd", "constant"]
+    manifest = pd.read_csv(folder.parent / "manifest.csv")
+    mean = manifest.loc[manifest["split"] == "train", "label"].mean()
+    truth = table["label"]
+    missed = abs(truth[0] - mean)
+    n = len(truth)
+    assert metrics.loc["seed-1", "mae"] == pytest.approx((missed + 0.1 * (n - 1)) / n, abs=1e-4)
+    assert metrics.loc["mean", "mae"] == pytest.approx((missed + 0.2 * (n - 1)) / n, abs=1e-4)
+    assert metrics.loc["sd", "mae"] == pytest.approx(0.2 * (n - 1) / n / math.sqrt(2), abs=1e-4)
+    assert metrics.loc["constant", "mae"] == pytest.approx((truth - mean).abs().mean(), abs=1e-4)
+    assert metrics["unparseable"].tolist() == [1, 1, 1, 0, 0]
+    assert set(metrics["unparseable_scored_as"]) == {f"training mean {mean:.3f}"}
+    assert set(metrics["n"]) == {n}
+
+
+def test_tables_of_other_clips_are_not_mixed(run: Callable[..., Path], tmp_path: Path) -> None:
+    folder = run("scored2")
+    read_predictions(folder / "predictions.csv").iloc[1:].to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(UserError, match="not the same clips"):
+        score(
+            folder.parent / "dataset.h5",
+            [folder / "predictions.csv", tmp_path / "p.csv"],
+            ["a", "b"],
+            tmp_path / "m",
+        )
+
+
+def test_figures_are_drawn_the_same_twice(run: Callable[..., Path], tmp_path: Path) -> None:
+    folder = run("drawn")
+    table = pd.read_csv(folder.parent / "quality.csv").assign(acoustic_coverage=1.0, facial_coverage=0.5)
+    table.to_csv(tmp_path / "quality.csv", index=False)
+    for out in ("a", "b"):
+        training([folder / "history.csv"], tmp_path / out / "training.svg")
+        predictions([folder / "predictions.csv"], tmp_path / out / "predictions.svg")
+        coverage(tmp_path / "quality.csv", tmp_path / out / "coverage.svg")
+    for name in ("training", "predictions", "coverage"):
+        first, second = ((tmp_path / out / f"{name}.svg").read_bytes() for out in ("a", "b"))
+        assert first == second and b"</svg>" in first
