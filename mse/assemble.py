@@ -80,7 +80,9 @@ def assemble(
     with replacing(out) as partial, h5py.File(partial, "w", libver="latest") as file:
         file.attrs["format_version"] = FORMAT_VERSION
         file.attrs["name"] = name
-        file.attrs["description"] = dataset.model_dump_json(include={"task", "prompt", "language", "text_from"})
+        file.attrs["description"] = dataset.model_dump_json(
+            include={"task", "preamble", "prompt", "language", "text_from"}
+        )
         file.attrs["clip_sd"] = settings.clip_sd
         file.attrs["unusable"] = json.dumps((judged["use"] == "unusable").groupby(judged["split"]).sum().to_dict())
         for column in ("clip_id", "split", "speaker", "text"):

@@ -53,6 +53,21 @@ def fetch(
 
 
 @app.command(rich_help_panel=CORPUS)
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder of the corpus.")] = Path("data/demo"),
+    recipe: Annotated[Path, typer.Option(help="What to make.")] = Path("resources/demo.yaml"),
+    models: ModelsFolder = Path("resources/models"),
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+) -> None:
+    """Make the demo corpus: videos of an animated portrait that speaks."""
+    from mse.demo.build import build
+    from mse.demo.recipe import load_recipe
+
+    build(load_recipe(recipe), out, models / "face_landmarker" / "face_landmarker.task", jobs, seed)
+
+
+@app.command(rich_help_panel=CORPUS)
 def manifest(
     dataset: DatasetFile,
     out: Out,

@@ -104,7 +104,7 @@ class TrainSettings(Section):
     )
     patience_epochs: PositiveInt = Field(6, description="stop after this many epochs without a better validation")
     warmup_fraction: Fraction = Field(0.1, description="share of the schedule that warms up linearly")
-    adam_eps: PositiveFloat = Field(1e-4, description="epsilon of AdamW")
+    adam_eps: PositiveFloat = Field(1e-8, description="epsilon of AdamW (paper: 1e-4)")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     max_grad_norm: PositiveFloat | None = Field(
         1.0, description="clip the gradient's norm here; null: never (paper)"
@@ -171,6 +171,7 @@ class Dataset(Section):
     )
     shard_clips: PositiveInt = Field(100, description="clips a shard; those of one recording stay together")
     task: Intensity | None = Field(None, description="what is to be predicted; null: nothing, features only")
+    preamble: str = Field("", description="what the LLM reads before each clip, such as examples (paper: nothing)")
     prompt: str = Field("", description="the question put to the LLM after the clip, in the corpus's language")
     adapter: dict[str, Any] = Field({}, description="overrides of the section adapter for this corpus")
     train: dict[str, Any] = Field({}, description="overrides of the section train for this corpus")
@@ -193,6 +194,7 @@ class Backbone(Section):
     license: str = Field(description="the weights' licence, for the record")
     open_mark: str = Field(description="text before the clip")
     close_mark: str = Field(description="text after the clip, before the prompt")
+    answer_prefix: str = Field("", description="what joins prompt and answer; a space, where words carry theirs")
     explicit_plus: bool = Field(False, description="write positive intensities with a plus sign")
     train: dict[str, Any] = Field({}, description="overrides of the section train for this LLM")
 

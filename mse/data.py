@@ -69,6 +69,7 @@ class ClipDataset:
         self.name: str = file.attrs["name"]
         described = json.loads(file.attrs["description"])
         self.task = Intensity(**described["task"]) if described["task"] else None
+        self.preamble: str = described["preamble"]
         self.prompt: str = described["prompt"]
         self.unusable: dict[str, int] = json.loads(file.attrs["unusable"])
         self._clip_sd = float(file.attrs["clip_sd"])

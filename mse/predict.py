@@ -6,12 +6,11 @@ import pandas as pd
 
 from mse.adapter import MSEAdapter
 from mse.atomic import replacing
-from mse.backbones.llm import FrozenLLM
 from mse.config import Backbone, TrainSettings
 from mse.data import ClipDataset, task_of
 from mse.labels import IntensityText
 from mse.progress import say
-from mse.train import generate, reproducible
+from mse.train import generate, load_llm, reproducible
 
 COLUMNS = ["clip_id", "prediction", "label", "answer", "text"]
 
@@ -38,11 +37,11 @@ def predict(
     """
     reproducible(settings.threads)
     with ClipDataset(dataset_path) as dataset:
-        llm = FrozenLLM(llm_folder, backbone, dataset.prompt, settings.max_text_tokens)
-        adapter = MSEAdapter.from_pretrained(adapter_folder)
         labels = IntensityText(task_of(dataset), backbone.explicit_plus)
+        llm = load_llm(llm_folder, backbone, dataset, labels, settings)
+        adapter = MSEAdapter.from_pretrained(adapter_folder)
         indices = dataset.indices(split)
-        answers = generate(dataset, indices, llm, adapter, labels, settings.batch_size)
+        answers = generate(dataset, indices, llm, adapter, settings.batch_size)
         rows = [
             (dataset.clip_ids[index], labels.read(answer), dataset.labels[index], answer, dataset.texts[index])
             for index, answer in zip(indices, answers, strict=True)

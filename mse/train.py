@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mse.adapter import AdapterConfig, MSEAdapter
 from mse.atomic import replacing
-from mse.backbones.llm import FrozenLLM
+from mse.backbones.llm import FrozenLLM, Surroundings
 from mse.config import AdapterSettings, Backbone, TrainSettings
 from mse.data import Batch, ClipDataset, bucketed, collate, task_of
 from mse.errors import UserError
@@ -92,7 +92,7 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """Metrics on the validation split; an unreadable answer counts as the training mean."""
-        answers = generate(self.dataset, self.valid, self.llm, self.adapter, self.labels, self.settings.batch_size)
+        answers = generate(self.dataset, self.valid, self.llm, self.adapter, self.settings.batch_size)
         read = [self.labels.read(answer) for answer in answers]
         fallback = float(self.dataset.labels[self.train].mean())
         predictions = np.array([fallback if value is None else value for value in read])
@@ -108,6 +108,14 @@ def cosine_with_warmup(step: int, steps: int, warmup_fraction: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1.0, steps - warmup))))
 
 
+def load_llm(
+    folder: Path, backbone: Backbone, dataset: ClipDataset, labels: IntensityText, settings: TrainSettings
+) -> FrozenLLM:
+    """The frozen LLM, ready for the clips of a dataset."""
+    around = Surroundings(dataset.preamble, dataset.prompt, labels.legal(), settings.max_text_tokens)
+    return FrozenLLM(folder, backbone, around)
+
+
 def contexts(llm: FrozenLLM, adapter: MSEAdapter, batch: Batch) -> tuple[Tensor, Tensor]:
     """Embeddings and mask of everything that the LLM reads before it answers."""
     text = llm.embed_texts(batch.texts)
@@ -120,7 +128,6 @@ def generate(
     indices: Sequence[int],
     llm: FrozenLLM,
     adapter: MSEAdapter,
-    labels: IntensityText,
     batch_size: int,
 ) -> list[str]:
     """The LLM's answers to some clips, in their order.
@@ -130,16 +137,14 @@ def generate(
         indices: which clips.
         llm: the frozen LLM.
         adapter: makes the pseudo tokens.
-        labels: how long an answer can be.
         batch_size: clips at a time.
     """
     adapter.eval()
-    longest = max(len(llm.answer_ids(text)) for text in labels.legal())
     answers: list[str] = []
     starts = range(0, len(indices), batch_size)
     for start in track(starts, "answering", len(starts), "batches"):
         batch = collate([dataset[index] for index in indices[start : start + batch_size]])
-        answers += llm.generate(contexts(llm, adapter, batch), longest)
+        answers += llm.generate(contexts(llm, adapter, batch))
     return answers
 
 
@@ -169,8 +174,8 @@ def train(
     """
     reproducible(settings.threads)
     with ClipDataset(dataset_path) as dataset:
-        task = task_of(dataset)
-        llm = FrozenLLM(llm_folder, backbone, dataset.prompt, settings.max_text_tokens)
+        labels = IntensityText(task_of(dataset), backbone.explicit_plus)
+        llm = load_llm(llm_folder, backbone, dataset, labels, settings)
         torch.manual_seed(seed)
         adapter = MSEAdapter(
             AdapterConfig(
@@ -184,7 +189,6 @@ def train(
             )
         )
         say(f"{sum(p.numel() for p in adapter.parameters()):,} trainable parameters")
-        labels = IntensityText(task, backbone.explicit_plus)
         trainer = Trainer(dataset, llm, adapter, labels, settings, seed)
         rows = run_epochs(trainer)
     adapter.save_pretrained(out)

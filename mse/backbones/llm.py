@@ -1,10 +1,12 @@
 """A frozen causal language model that reads clips with pseudo tokens in them.
 
-Sequence: [BOS] opening mark, pseudo tokens, text, closing mark and prompt, then the answer. Contexts are padded
-on the left, so that every answer of a batch starts at the same position and logits are computed there alone.
+Sequence: [BOS], preamble and opening mark, pseudo tokens, text, closing mark and prompt, then the answer. What
+stands before the first pseudo token is always the same: its keys and values are computed once. Contexts are
+padded on the left, so that all answers of a batch start at one position and logits are computed there alone.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +20,36 @@ from mse.errors import UserError
 IGNORED = -100  # cross_entropy's mark for positions that do not count
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What the LLM reads around every clip of a corpus.
+
+    Attributes:
+        preamble: before each clip, such as examples of answers.
+        prompt: the question after the clip.
+        answers: every legal answer.
+        max_text_tokens: a longer text is cut.
+    """
+
+    preamble: str
+    prompt: str
+    answers: list[str]
+    max_text_tokens: int
+
+
 class FrozenLLM:
-    """An LLM that is never changed, with the marks and the prompt that surround a clip.
+    """An LLM that is never changed, with all that surrounds a clip tokenised once.
 
     Args:
         folder: config, safetensors weights and tokenizer; no code in it is ever run.
         backbone: marks around the clip.
-        prompt: the task's question.
-        max_text_tokens: longer texts are cut.
+        around: what else the LLM reads.
 
     Raises:
         UserError: the folder holds no model that transformers knows.
     """
 
-    def __init__(self, folder: Path, backbone: Backbone, prompt: str, max_text_tokens: int) -> None:
+    def __init__(self, folder: Path, backbone: Backbone, around: Surroundings) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging
 
@@ -47,16 +65,37 @@ class FrozenLLM:
             raise UserError(f"{folder}: transformers can't load this model: {e}") from e
         self.model.eval().requires_grad_(False)
         self._embedding: nn.Module = self.model.get_input_embeddings()
-        self.max_text_tokens = max_text_tokens
+        self._max_text_tokens = around.max_text_tokens
+        self._answer_prefix = backbone.answer_prefix
+        # Where all answers are of one length, none needs an end.
+        lengths = {len(self._ids(self._answer_prefix + answer)) for answer in around.answers}
+        self._end = [] if len(lengths) == 1 else [int(self.tokenizer.eos_token_id)]
+        self.longest_answer = max(lengths) + len(self._end)
         bos = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
-        self._opening = self._embed(bos + self._ids(backbone.open_mark))  # (1, L, d)
-        self._closing = self._embed(self._ids(backbone.close_mark + prompt))
-        self.end_id: int = self.tokenizer.eos_token_id
+        self._closing = self._embed(self._ids(backbone.close_mark + around.prompt))  # (1, L, d)
+        self._opening = self._read_opening(bos + self._ids(around.preamble + backbone.open_mark))
+
+    @torch.no_grad()
+    def _read_opening(self, ids: list[int]) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of each layer, (1, heads, L, head width), for what stands before the pseudo tokens."""
+        if not ids:
+            return []
+        cache = self.model(inputs_embeds=self._embed(ids), use_cache=True, logits_to_keep=1).past_key_values
+        return [(layer.keys, layer.values) for layer in cache.layers]
+
+    def _opened(self, batch: int) -> Any:
+        """A cache that holds the opening for each row of a batch."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache()
+        for index, (keys, values) in enumerate(self._opening):
+            cache.update(keys.expand(batch, -1, -1, -1), values.expand(batch, -1, -1, -1), index)
+        return cache
 
     @property
     def width(self) -> int:
         """Hidden size (d)."""
-        return int(self._opening.shape[-1])
+        return int(self._closing.shape[-1])
 
     @property
     def embedding_rms(self) -> float:
@@ -74,11 +113,11 @@ class FrozenLLM:
 
     def text_ids(self, text: str) -> list[int]:
         """Tokens of a clip's text, cut to the longest allowed."""
-        return self._ids(text)[: self.max_text_tokens]
+        return self._ids(text)[: self._max_text_tokens]
 
     def answer_ids(self, answer: str) -> list[int]:
-        """Tokens of an answer and the end of text."""
-        return [*self._ids(answer), self.end_id]
+        """Tokens that the LLM is to write for an answer."""
+        return self._ids(self._answer_prefix + answer) + self._end
 
     def embed_texts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Embeddings (B, L, d) of texts, padded on the right, and their mask (B, L)."""
@@ -87,7 +126,7 @@ class FrozenLLM:
         return self._embedding(pad_sequence(ids, batch_first=True)), mask
 
     def contexts(self, pseudo: Tensor, text: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Everything before the answer.
+        """Everything between the opening and the answer.
 
         Args:
             pseudo: pseudo tokens, shape (B, n, d).
@@ -98,7 +137,7 @@ class FrozenLLM:
         """
         embeddings, mask = text
         rows = [
-            torch.cat([self._opening[0], tokens, words[real], self._closing[0]])
+            torch.cat([tokens, words[real], self._closing[0]])
             for tokens, words, real in zip(pseudo, embeddings, mask, strict=True)
         ]
         padded = pad_sequence(rows, batch_first=True, padding_side="left")
@@ -119,41 +158,46 @@ class FrozenLLM:
         given = targets[:, :-1]  # the last token is only foretold, never read
         read = self._embedding(given.clamp(min=0))
         logits = self._forward(
-            torch.cat([embeddings, read], dim=1), torch.cat([mask, given != IGNORED], dim=1), targets.shape[1]
+            torch.cat([embeddings, read], dim=1),
+            torch.cat([mask, given != IGNORED], dim=1),
+            self._opened(len(targets)),
+            targets.shape[1],
         ).logits  # (B, A, V)
         return nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
 
     @torch.inference_mode()
-    def generate(self, context: tuple[Tensor, Tensor], most_tokens: int) -> list[str]:
-        """Answer greedily, without the end of text.
+    def generate(self, context: tuple[Tensor, Tensor]) -> list[str]:
+        """Answer greedily, at most as long as the longest legal answer.
 
         Args:
             context: embeddings (B, L, d) and mask (B, L), as `contexts` gives them.
-            most_tokens: stop an answer here.
         """
         embeddings, mask = context
+        cache = self._opened(len(mask))
         chosen: list[Tensor] = []
-        cache = None
-        for _ in range(most_tokens):
-            out = self._forward(embeddings, mask, 1, cache)
-            cache = out.past_key_values
-            chosen.append(out.logits[:, -1].argmax(dim=-1))  # (B,)
+        for _ in range(self.longest_answer):
+            chosen.append(self._forward(embeddings, mask, cache, 1).logits[:, -1].argmax(dim=-1))  # (B,)
             embeddings = self._embedding(chosen[-1][:, None])
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
         answers = []
         for ids in torch.stack(chosen, dim=1).tolist():
-            kept = ids[: ids.index(self.end_id)] if self.end_id in ids else ids
+            kept = ids[: ids.index(self._end[0])] if self._end and self._end[0] in ids else ids
             answers.append(str(self.tokenizer.decode(kept)))
         return answers
 
-    def _forward(self, embeddings: Tensor, mask: Tensor, logits: int, cache: object = None) -> Any:
-        """Run the LLM; the mask covers cached positions too, positions count real tokens only."""
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -embeddings.shape[1] :]
+    def _forward(self, embeddings: Tensor, mask: Tensor, cache: Any, logits: int) -> Any:
+        """Run the LLM on embeddings (B, L, d) that follow a cache, with logits at the last positions.
+
+        The mask (B, L') covers all that came after the opening; positions count real tokens only.
+        """
+        opening = torch.ones(len(mask), self._opening[0][0].shape[2] if self._opening else 0, dtype=torch.bool)
+        whole = torch.cat([opening, mask], dim=1)
+        positions = (whole.cumsum(dim=1) - 1).clamp(min=0)[:, -embeddings.shape[1] :]
         return self.model(
             inputs_embeds=embeddings,
-            attention_mask=mask.long(),
+            attention_mask=whole.long(),
             position_ids=positions,
             past_key_values=cache,
-            use_cache=not torch.is_grad_enabled(),
+            use_cache=True,
             logits_to_keep=logits,
         )

@@ -1,0 +1,144 @@
+"""The real workflow, from videos to the table, on a cut-down demo corpus: every tool is the real one."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from mse.adapter import MSEAdapter
+from mse.demo.recipe import load_recipe
+from tests.conftest import MODELS, ROOT
+
+TABLE = "results/demo/smollm2/metrics.csv"
+CLIPS = {"train": 8, "valid": 4, "test": 4}
+SHORT = ["--config", "seeds=[1, 2]", "train={schedule_epochs: 1, batch_size: 4}"]
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=1200)
+
+
+def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Job counts of a dry run."""
+    table = done.stdout.split("Job stats:")[-1].split("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], Path]) -> Path:
+    """The project's files in a folder with a space in its name, with a small recipe and the fetched models."""
+    folder = tmp_path_factory.mktemp("a check out")
+    for name in ("Snakefile", "workflow", "config", "resources", "environment.yml"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("models"))
+        else:
+            shutil.copy(source, folder / name)
+    for name in ("smollm2", "face_landmarker", "whisper-tiny.en"):
+        models(name)
+    (folder / "resources/models").symlink_to(MODELS)
+    recipe = load_recipe(ROOT / "resources/demo.yaml").cut_down(CLIPS)
+    (folder / "resources/demo.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    dataset = folder / "config/datasets/demo.yaml"
+    dataset.write_text(re.sub("shard_clips: .*", "shard_clips: 4", dataset.read_text()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(checkout: Path) -> Path:
+    figures = [f"results/demo/smollm2/figures/{name}.svg" for name in ("training", "predictions", "coverage")]
+    done = snakemake(checkout, *SHORT, "--", TABLE, *figures)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    assert all((checkout / figure).stat().st_size > 5000 for figure in figures)
+    return checkout
+
+
+def test_table_has_all_rows(finished: Path) -> None:
+    metrics = pd.read_csv(finished / TABLE).set_index("run")
+    assert metrics.index.tolist() == ["seed-1", "seed-2", "mean", "sd", "constant"]
+    assert list(metrics.columns) == [
+        "n", "n_unusable", "mae", "corr", "acc7", "acc5", "has0_acc2", "has0_f1", "non0_acc2", "non0_f1",
+        "unparseable", "unparseable_scored_as",
+    ]  # fmt: skip
+    assert (metrics["n"] == CLIPS["test"]).all() and (metrics["n_unusable"] == 0).all()
+    assert metrics.loc[["seed-1", "seed-2"], "mae"].between(0, 6).all()
+
+
+def test_every_clip_was_seen_heard_and_read(finished: Path) -> None:
+    quality = pd.read_csv(finished / "work/demo/quality.csv")
+    assert len(quality) == sum(CLIPS.values())
+    assert (quality["use"] == "full").all()
+    assert quality["facial_coverage"].min() > 0.9
+    assert quality["word_error_rate"].mean() < 0.6
+
+
+def test_adapter_folder_holds_the_adapter_alone(finished: Path) -> None:
+    folder = finished / "results/demo/smollm2/seed-1/adapter"
+    adapter = MSEAdapter.from_pretrained(folder)
+    assert (adapter.config.backbone, adapter.config.dataset) == ("smollm2", "demo")
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 4_000_000
+
+
+def test_temporary_sound_is_gone(finished: Path) -> None:
+    assert not list((finished / "work/demo/segments").glob("*.h5"))
+
+
+def test_second_call_has_nothing_to_do(finished: Path) -> None:
+    done = snakemake(finished, *SHORT, "--", TABLE)
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_changed_recording_remakes_only_what_depends_on_it(finished: Path) -> None:
+    recording = next((finished / "data/demo/recordings").glob("*.mp4"))
+    before = recording.read_bytes()
+    recording.write_bytes(before + (8).to_bytes(4, "big") + b"free")  # an empty box: another file, the same film
+    jobs = planned(snakemake(finished, *SHORT, "-n", "--", TABLE))
+    shards = pd.read_csv(finished / "work/demo/manifest.csv")["shard"].nunique()
+    assert shards > 2
+    assert {jobs[name] for name in ("segment", "acoustic", "facial", "transcribe")} == {1}
+    assert "demo" not in jobs and "manifest" not in jobs
+    recording.write_bytes(before)
+
+
+def test_changed_setting_remakes_only_its_stage(finished: Path) -> None:
+    jobs = planned(snakemake(finished, *SHORT, "transcribe={beam_size: 1}", "-n", "--", TABLE))
+    assert "acoustic" not in jobs and "facial" not in jobs and jobs["transcribe"] > 2
+    jobs = planned(snakemake(finished, "--config", "seeds=[1, 2]", "-n", "--", TABLE))
+    assert set(jobs) == {"train", "predict", "score"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "sedes=[1]", "--", TABLE], "unknown key 'sedes'; did you mean 'seeds'?"),
+        (["--", "results/dmo/smollm2/metrics.csv"], "no dmo.yaml in config/datasets; there is demo"),
+        (["--", "results/demo/lama/metrics.csv"], "no lama.yaml in config/backbones; there is smollm2"),
+    ],
+)
+def test_mistakes_end_with_one_message(checkout: Path, arguments: list[str], message: str) -> None:
+    done = snakemake(checkout, "-n", *arguments)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_mistake_in_a_table_is_shown_by_the_workflow(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "t.csv").write_text("clip_id,media,text\na,x.mp4,hi\na,y.mp4,ho\n")
+    described = {"root": str(tmp_path), "table": "t.csv", "columns": {"text": "text"}}
+    (tmp_path / "datasets/mine.yaml").write_text(yaml.safe_dump(described))
+    done = snakemake(checkout, "--config", f"config_path=[config, {tmp_path}]", "--", "work/mine/quality.csv")
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "error: " in said and "t.csv: line 3 (a): clip_id stands in line 2 already" in said
+    assert "Traceback" not in said
