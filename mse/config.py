@@ -76,7 +76,7 @@ class AssembleSettings(Section):
 
 
 class AdapterSettings(Section):
-    """The MSE-Adapter (paper, section Method). The defaults of the switches are in docs/training.md."""
+    """The MSE-Adapter (paper, section Method). README says why the defaults differ from it."""
 
     acoustic_hidden: PositiveInt = Field(64, description="LSTM units that listen (h_a)")
     facial_hidden: PositiveInt = Field(32, description="LSTM units that look (h_v)")
@@ -87,7 +87,7 @@ class AdapterSettings(Section):
     )
     match_embedding_rms: bool = Field(
         True,
-        description="scale pseudo tokens to the RMS of the LLM's embeddings, with a learned gain (paper: false)",
+        description="normalise the mixed vector, and pseudo tokens to the LLM's embeddings (paper: false)",
     )
     learned_absence: bool = Field(
         True, description="a learned vector stands for a modality that a clip lacks (paper: false, zeros)"
@@ -97,10 +97,10 @@ class AdapterSettings(Section):
 class TrainSettings(Section):
     """The training of one adapter."""
 
-    learning_rate: PositiveFloat = Field(1e-3, description="peak of the cosine schedule")
+    learning_rate: PositiveFloat = Field(3e-3, description="peak of the cosine schedule")
     batch_size: PositiveInt = Field(8, description="clips a step")
     schedule_epochs: PositiveInt = Field(
-        12, description="length of the learning-rate schedule, and the most epochs"
+        14, description="length of the learning-rate schedule, and the most epochs"
     )
     patience_epochs: PositiveInt = Field(6, description="stop after this many epochs without a better validation")
     warmup_fraction: Fraction = Field(0.1, description="share of the schedule that warms up linearly")
@@ -271,9 +271,9 @@ def settings(kind: type[S], text: str | None) -> S:
         return kind()
     if text.lstrip().startswith("{"):
         try:
-            return parse(kind, json.loads(text), "--settings")
+            return parse(kind, json.loads(text), f"{kind.__name__} (JSON)")
         except json.JSONDecodeError as e:
-            raise UserError(f"--settings: not valid JSON: {e}") from e
+            raise UserError(f"{kind.__name__}: not valid JSON: {e}") from e
     return parse(kind, read_yaml(Path(text)), text)
 
 

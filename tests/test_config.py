@@ -118,5 +118,5 @@ def test_settings_from_the_command_line(tmp_path: Path) -> None:
     assert config.settings(config.FacialSettings, '{"rate_hz": 5}').rate_hz == 5
     (tmp_path / "s.yaml").write_text("rate_hz: 7")
     assert config.settings(config.FacialSettings, str(tmp_path / "s.yaml")).rate_hz == 7
-    with pytest.raises(UserError, match="--settings: not valid JSON"):
+    with pytest.raises(UserError, match="FacialSettings: not valid JSON"):
         config.settings(config.FacialSettings, "{rate")

@@ -53,10 +53,12 @@ class MSEAdapter(nn.Module):
             shape (B, n, d).
         """
         mixed = self.mixer(self.acoustic(*acoustic), self.facial(*facial), *text)
-        tokens: Tensor = self.fusion(mixed)
-        if self.gain is not None:  # tokens as loud as words: the LLM was trained on no other scale
-            tokens = self.gain * nn.functional.rms_norm(tokens, tokens.shape[-1:])
-        return tokens
+        if self.gain is None:
+            return self.fusion(mixed)
+        # A product of small numbers is lost beside the biases that follow; and the LLM was trained on tokens of
+        # one loudness.
+        tokens: Tensor = self.fusion(nn.functional.rms_norm(mixed, mixed.shape[-1:]))
+        return self.gain * nn.functional.rms_norm(tokens, tokens.shape[-1:])
 
     def save_pretrained(self, folder: Path) -> None:
         """Write config.json and adapter.safetensors; nothing of the LLM is in them."""

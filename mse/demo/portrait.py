@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mse.demo import warp
 from mse.demo.recipe import Speaker
 from mse.errors import UserError
+from mse.features.facial import landmarker
 
 Picture = npt.NDArray[np.uint8]  # (height, width, 3), RGB
 Floats = npt.NDArray[np.float32]
@@ -37,12 +38,12 @@ def photograph() -> Picture:
     return data.astronaut()
 
 
-def find_landmarks(picture: Picture, landmarker: Path) -> Floats:
+def find_landmarks(picture: Picture, model: Path) -> Floats:
     """Landmarks of the one face in a picture.
 
     Args:
         picture: RGB.
-        landmarker: MediaPipe's face_landmarker.task.
+        model: MediaPipe's face_landmarker.task.
 
     Returns:
         x and y in pixels, shape (478, 2).
@@ -51,10 +52,8 @@ def find_landmarks(picture: Picture, landmarker: Path) -> Floats:
         UserError: no face is found.
     """
     import mediapipe as mp
-    from mediapipe.tasks.python import BaseOptions, vision
 
-    options = vision.FaceLandmarkerOptions(base_options=BaseOptions(model_asset_path=str(landmarker)))
-    with vision.FaceLandmarker.create_from_options(options) as finder:
+    with landmarker(model) as finder:
         faces = finder.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=picture)).face_landmarks
     if not faces:
         raise UserError("no face is found in the portrait: the recipe's face shape is too extreme")

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,35 @@ DISTANCE_NAMES = [
 ]  # in units of the distance between the eyes
 
 
+@contextmanager
+def landmarker(model: Path, **options: Any) -> Iterator[Any]:
+    """An open FaceLandmarker; MediaPipe's C++ notes on standard error are kept away meanwhile.
+
+    Args:
+        model: path of face_landmarker.task.
+        options: fields of FaceLandmarkerOptions.
+
+    Raises:
+        UserError: MediaPipe's system libraries are missing, or the model can't be read.
+    """
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    if not model.is_file():
+        raise UserError(f"{model}: no such file; `mse fetch face_landmarker` gets it")
+    chosen = vision.FaceLandmarkerOptions(base_options=BaseOptions(model_asset_path=str(model)), **options)
+    with _quiet(), ExitStack() as stack:
+        try:
+            opened = stack.enter_context(vision.FaceLandmarker.create_from_options(chosen))
+        except OSError as e:
+            raise UserError(
+                f"MediaPipe can't be loaded: {e}. It needs the system libraries libEGL.so.1 and libGLESv2.so.2; "
+                "on Debian and Ubuntu: apt-get install libegl1 libgles2"
+            ) from e
+        except (RuntimeError, ValueError) as e:
+            raise UserError(f"{model}: MediaPipe can't use this model: {e}; fetch it again") from e
+        yield opened
+
+
 class FacialExtractor:
     """Facial features of one clip at a time.
 
@@ -42,33 +71,23 @@ class FacialExtractor:
     """
 
     def __init__(self, settings: FacialSettings, model: Path) -> None:
-        from mediapipe.tasks.python import BaseOptions, vision
+        from mediapipe.tasks.python import vision
         from mediapipe.tasks.python.vision.face_landmarker import Blendshapes
 
-        if not model.is_file():
-            raise UserError(f"{model}: no such file; `mse fetch face_landmarker` gets it")
         self.rate_hz = settings.rate_hz
         blendshapes = [shape.name.lower() for shape in Blendshapes]
         self.feature_names = [*blendshapes, *POSE_NAMES, *DISTANCE_NAMES, "face_present"]
-        self._options = vision.FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_path=str(model)),
-            running_mode=vision.RunningMode.VIDEO,
-            num_faces=1,
-            min_face_detection_confidence=settings.min_confidence,
-            min_face_presence_confidence=settings.min_confidence,
-            output_face_blendshapes=True,
-            output_facial_transformation_matrixes=True,
-        )
-        try:
-            with _quiet(), vision.FaceLandmarker.create_from_options(self._options):
-                pass  # the library and the model are loaded only now
-        except OSError as e:
-            raise UserError(
-                f"MediaPipe can't be loaded: {e}. It needs the system libraries libEGL.so.1 and libGLESv2.so.2; "
-                "on Debian and Ubuntu: apt-get install libegl1 libgles2"
-            ) from e
-        except (RuntimeError, ValueError) as e:
-            raise UserError(f"{model}: MediaPipe can't use this model: {e}; fetch it again") from e
+        self._model = model
+        self._options = {
+            "running_mode": vision.RunningMode.VIDEO,
+            "num_faces": 1,
+            "min_face_detection_confidence": settings.min_confidence,
+            "min_face_presence_confidence": settings.min_confidence,
+            "output_face_blendshapes": True,
+            "output_facial_transformation_matrixes": True,
+        }
+        with landmarker(model, **self._options):
+            pass  # the library and the model are loaded only now: fail before the first clip
 
     def __call__(
         self, frames: Iterable[npt.NDArray[np.uint8]]
@@ -83,14 +102,13 @@ class FacialExtractor:
             all else NaN.
         """
         import mediapipe as mp
-        from mediapipe.tasks.python import vision
 
         rows: list[npt.NDArray[np.float32] | None] = []
         # A tracker carries the face from frame to frame and wants rising times, so each clip gets its own.
-        with _quiet(), vision.FaceLandmarker.create_from_options(self._options) as landmarker:
+        with landmarker(self._model, **self._options) as tracker:
             for index, frame in enumerate(frames):
                 picture = mp.Image(image_format=mp.ImageFormat.SRGB, data=frame)
-                found = landmarker.detect_for_video(picture, round(index * 1000 / self.rate_hz))
+                found = tracker.detect_for_video(picture, round(index * 1000 / self.rate_hz))
                 rows.append(_describe(found, frame.shape) if found.face_landmarks else None)
         valid = np.array([row is not None for row in rows], bool)
         absent = np.array([*[np.nan] * (len(self.feature_names) - 1), 0.0], np.float32)

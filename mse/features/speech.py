@@ -9,6 +9,8 @@ import numpy.typing as npt
 from mse.config import TranscribeSettings
 from mse.errors import UserError
 
+NO_REPEAT = 4  # tokens that never follow each other twice: in noise, Whisper would repeat itself without end
+
 
 @dataclass(frozen=True)
 class Word:
@@ -70,6 +72,7 @@ class Recogniser:
             language=self._language,
             beam_size=self._beam_size,
             temperature=0.0,
+            no_repeat_ngram_size=NO_REPEAT,
             condition_on_previous_text=False,
             word_timestamps=True,
         )

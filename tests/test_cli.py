@@ -1,0 +1,56 @@
+"""The command line: helps that read well, messages without tracebacks."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = [
+    "fetch", "demo", "manifest", "schema", "segment", "acoustic", "facial", "transcribe", "quality", "assemble",
+    "train", "predict", "score", "plot",
+]  # fmt: skip
+
+
+def mse(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from mse.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_help_lists_every_command_without_loading_torch() -> None:
+    script = (
+        "import sys\nfrom mse.cli import app\nassert 'torch' not in sys.modules and 'pandas' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
+    shown = mse("--help").stdout
+    assert all(f"│ {command} " in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained(command: str) -> None:
+    done = mse(command, "--help")
+    assert done.returncode == 0
+    assert "Usage:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["acoustic", "gone.h5", "-o", "x.h5"], "error: gone.h5: missing or no HDF5 file"),
+        (["manifest", "gone.yaml", "-o", "x.csv"], "error: gone.yaml: no such file"),
+        (
+            ["manifest", '{"rot": "x"}', "-o", "x.csv"],
+            "Dataset (JSON): unknown key 'rot'; did you mean 'root'?",
+        ),
+        (
+            ["facial", "f.csv", "-o", "x", "--dataset", "d", "--model", "gone.task"],
+            "error: gone.task: no such file",
+        ),
+    ],
+)
+def test_mistakes_are_one_message(arguments: list[str], message: str) -> None:
+    done = mse(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not Path("x.h5").exists()
