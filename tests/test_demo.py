@@ -52,7 +52,7 @@ def broken(tmp_path: Path, change: Callable[[dict], None]) -> Path:
 class TestRecipe:
     def test_unknown_key_is_named(self, tmp_path: Path) -> None:
         path = broken(tmp_path, lambda content: content["picture"].update(colour="red"))
-        with pytest.raises(UserError, match=r"recipe\.yaml: picture\.colour: .*Extra inputs"):
+        with pytest.raises(UserError, match=r"recipe\.yaml: unknown key 'picture\.colour'; known keys: size_px"):
             load_recipe(path)
 
     def test_a_sentence_belongs_to_one_split(self, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ class TestRecipe:
             load_recipe(path)
 
     def test_missing_file_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match=r"none\.yaml: not readable"):
+        with pytest.raises(UserError, match=r"none\.yaml: no such file"):
             load_recipe(tmp_path / "none.yaml")
 
     def test_cut_down_keeps_every_split_and_level(self, recipe: Recipe) -> None:

@@ -22,7 +22,7 @@ from mse.corpus import MANIFEST_COLUMNS
 from mse.errors import UserError
 from mse.extract import acoustic_shard, facial_shard, read_transcripts, transcribe_shard
 from mse.features.acoustic import AcousticExtractor, average_down
-from mse.features.facial import distances, head_pose
+from mse.features.facial import FacialExtractor, distances, head_pose
 from mse.quality import make_quality, read_quality, word_error_rate
 from mse.segment import read_facts, segment_shard
 from mse.store import Shard, Status
@@ -180,3 +180,22 @@ def test_status_names_are_stable() -> None:
     assert [s.name for s in Status] == [
         "ok", "cut", "missing", "unreadable", "no_stream", "out_of_range", "too_short", "nothing_found", "failed",
     ]  # fmt: skip
+
+
+def test_missing_system_library_names_the_packages(landmarker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mediapipe.tasks.python import vision
+
+    def unloadable(options: object) -> None:
+        raise OSError("libEGL.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(vision.FaceLandmarker, "create_from_options", unloadable)
+    with pytest.raises(UserError, match=r"libEGL\.so\.1: cannot open.*apt-get install libegl1 libgles2"):
+        FacialExtractor(FacialSettings(), landmarker)
+
+
+def test_what_is_no_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.task").write_bytes(b"no model" * 100)
+    with pytest.raises(UserError, match=r"x\.task: MediaPipe can't use this model"):
+        FacialExtractor(FacialSettings(), tmp_path / "x.task")
+    with pytest.raises(UserError, match=r"y\.task: no such file; `mse fetch face_landmarker`"):
+        FacialExtractor(FacialSettings(), tmp_path / "y.task")

@@ -5,20 +5,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from mse.config import Section, parse, read_yaml
 from mse.errors import UserError
 
 Positive = Annotated[float, Field(gt=0)]
 Level = Annotated[float, Field(ge=-1, le=1)]
 Interval = tuple[Positive, Positive]  # shortest and longest, drawn evenly between them
-
-
-class Section(BaseModel):
-    """A part of the recipe: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Picture(Section):
@@ -168,11 +162,4 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         UserError: the file is missing, no YAML, or breaks a rule of the recipe.
     """
-    try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as e:
-        raise UserError(f"{path}: not readable as YAML ({e})") from e
-    except ValidationError as e:
-        first = e.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "recipe"
-        raise UserError(f"{path}: {key}: {first['msg']} (got {first['input']!r:.80})") from e
+    return parse(Recipe, read_yaml(path), str(path))
