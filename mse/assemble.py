@@ -32,6 +32,7 @@ class Modality:
         shard: for each clip the number of its shard, shape (N,).
         row: for each clip its place in that shard, shape (N,).
         present: False where a clip has no usable features, shape (N,).
+        settings_digest: what the features were made with; an adapter works with these alone.
         mean, deviation: over the train split's frames, shape (D,); 0 and 1 where there is no train split.
     """
 
@@ -43,6 +44,7 @@ class Modality:
     deviation: npt.NDArray[np.float32]
     feature_names: list[str]
     rate_hz: float
+    settings_digest: str
 
 
 def assemble(
@@ -134,7 +136,7 @@ def _index(clips: pd.DataFrame, paths: Sequence[Path], out: Path, modality: str)
     mean, deviation = statistics.result(len(names))
     relative = [os.path.relpath(path, out.parent) for path in paths]
     places = np.array([place[clip] for clip in clips["clip_id"]], np.int64)  # (N, 3)
-    return Modality(relative, places[:, 0], places[:, 1], places[:, 2] > 0, mean, deviation, names, rate_hz)
+    return Modality(relative, places[:, 0], places[:, 1], places[:, 2] > 0, mean, deviation, names, rate_hz, digest)
 
 
 class Statistics:
@@ -169,3 +171,4 @@ def _write_modality(group: h5py.Group, index: Modality) -> None:
         group.create_dataset(name, data=getattr(index, name))
     group.attrs["feature_names"] = json.dumps(index.feature_names)
     group.attrs["rate_hz"] = index.rate_hz
+    group.attrs["settings_digest"] = index.settings_digest

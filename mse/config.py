@@ -15,6 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -29,16 +30,14 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """A closed, immutable group of settings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SegmentSettings(Section):
     """Cutting the sound of clips out of their recordings."""
 
     min_s: PositiveFloat = Field(0.2, description="a shorter clip is unusable (seconds)")
-    max_s: PositiveFloat = Field(
-        60.0, description="a longer clip is cut here, with a note in quality.csv (seconds)"
-    )
+    max_s: PositiveFloat = Field(60.0, description="a longer clip is cut here, with a note in quality.csv (seconds)")
 
 
 class AcousticSettings(Section):
@@ -99,16 +98,12 @@ class TrainSettings(Section):
 
     learning_rate: PositiveFloat = Field(3e-3, description="peak of the cosine schedule")
     batch_size: PositiveInt = Field(8, description="clips a step")
-    schedule_epochs: PositiveInt = Field(
-        14, description="length of the learning-rate schedule, and the most epochs"
-    )
+    schedule_epochs: PositiveInt = Field(14, description="length of the learning-rate schedule, and the most epochs")
     patience_epochs: PositiveInt = Field(6, description="stop after this many epochs without a better validation")
     warmup_fraction: Fraction = Field(0.1, description="share of the schedule that warms up linearly")
     adam_eps: PositiveFloat = Field(1e-8, description="epsilon of AdamW (paper: 1e-4)")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
-    max_grad_norm: PositiveFloat | None = Field(
-        1.0, description="clip the gradient's norm here; null: never (paper)"
-    )
+    max_grad_norm: PositiveFloat | None = Field(1.0, description="clip the gradient's norm here; null: never (paper)")
     max_text_tokens: PositiveInt = Field(50, description="a longer text is cut here (tokens)")
     threads: PositiveInt = Field(2, description="CPU threads; part of what makes numbers reproducible")
 
@@ -120,7 +115,7 @@ class Config(Section):
         [Path("config")],
         description="folders searched in this order for datasets/NAME.yaml and backbones/NAME.yaml",
     )
-    seeds: list[int] = Field([1111, 2222, 3333], min_length=1, description="one adapter is trained for each")
+    seeds: list[NonNegativeInt] = Field([1111, 2222, 3333], min_length=1, description="one adapter is trained for each")
     segment: SegmentSettings = SegmentSettings()
     acoustic: AcousticSettings = AcousticSettings()
     facial: FacialSettings = FacialSettings()
@@ -128,6 +123,12 @@ class Config(Section):
     assemble: AssembleSettings = AssembleSettings()
     adapter: AdapterSettings = AdapterSettings()
     train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds = {self.seeds}: a seed stands there twice and would count twice in the mean")
+        return self
 
 
 class Columns(Section):
@@ -140,7 +141,7 @@ class Columns(Section):
     split: str | None = Field(None, description="train, valid or test; without it all clips are test clips")
     speaker: str | None = Field(None, description="who speaks")
     text: str | None = Field(None, description="what is said")
-    label: str | None = Field(None, description="the truth; a corpus without it can only be predicted")
+    label: str | None = Field(None, description="the truth; a corpus without it has features only")
 
 
 class Intensity(Section):
@@ -166,9 +167,7 @@ class Dataset(Section):
     table: Path = Field(Path("clips.csv"), description="CSV table of the clips, from the root")
     columns: Columns = Columns()
     language: str = Field("en", description="spoken language, as an ISO 639-1 code")
-    text_from: Literal["corpus", "asr"] = Field(
-        "corpus", description="the corpus's own text, or speech recognition"
-    )
+    text_from: Literal["corpus", "asr"] = Field("corpus", description="the corpus's own text, or speech recognition")
     shard_clips: PositiveInt = Field(100, description="clips a shard; those of one recording stay together")
     task: Intensity | None = Field(None, description="what is to be predicted; null: nothing, features only")
     preamble: str = Field("", description="what the LLM reads before each clip, such as examples (paper: nothing)")

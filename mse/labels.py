@@ -38,6 +38,5 @@ class IntensityText:
         """Every text that `write` can give, from the least label to the greatest."""
         scale = 10**self.task.decimals
         return [
-            self.write(step / scale)
-            for step in range(round(self.task.low * scale), round(self.task.high * scale) + 1)
+            self.write(step / scale) for step in range(round(self.task.low * scale), round(self.task.high * scale) + 1)
         ]

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+import av
 import ffmpeg
 import numpy as np
 import numpy.typing as npt
@@ -30,21 +31,17 @@ class MediaError(UserError):
     """A media file that cannot be used; the message names the file and says why."""
 
 
-class NoStreamError(MediaError):
-    """The file is readable but lacks the asked-for stream (no sound, or no picture)."""
-
-
 @dataclass(frozen=True)
 class MediaInfo:
     """What a container says of itself.
 
     Attributes:
-        duration_s: length in seconds, or None where the container does not tell.
+        duration_s: length in seconds; where the container does not tell, the end of its last packet.
         has_audio: True when there is at least one sound stream.
         has_video: True when there is at least one picture stream that is not a cover image.
     """
 
-    duration_s: float | None
+    duration_s: float
     has_audio: bool
     has_video: bool
 
@@ -66,8 +63,6 @@ def probe(path: Path) -> MediaInfo:
     Raises:
         MediaError: the file is missing, empty, or no media file.
     """
-    import av
-
     if not path.is_file():
         raise MediaError(f"{path}: no such file")
     if path.stat().st_size == 0:
@@ -80,12 +75,21 @@ def probe(path: Path) -> MediaInfo:
                 if not stream.disposition & av.stream.Disposition.attached_pic
             ]
             return MediaInfo(
-                duration_s=container.duration / av.time_base if container.duration else None,
+                duration_s=container.duration / av.time_base if container.duration else _last_packet_s(container),
                 has_audio=bool(container.streams.audio),
                 has_video=bool(pictures),
             )
     except (av.FFmpegError, OSError) as e:
         raise MediaError(f"{path}: not readable as sound or video ({e.strerror or e})") from e
+
+
+def _last_packet_s(container: av.container.InputContainer) -> float:
+    """Read through a container that was streamed, as browsers and some cameras write them, to find its end."""
+    end_s = 0.0
+    for packet in container.demux():
+        if packet.pts is not None and packet.time_base is not None:
+            end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    return end_s
 
 
 def _input(path: Path, start_s: float | None, end_s: float | None) -> ffmpeg.nodes.Stream:
@@ -124,9 +128,9 @@ def read_audio(path: Path, start_s: float | None = None, end_s: float | None = N
     Raises:
         MediaError: nothing could be decoded.
     """
-    stream = _input(path, start_s, end_s).output(
-        "pipe:", format="s16le", acodec="pcm_s16le", ac=1, ar=SAMPLE_RATE_HZ, vn=None
-    )
+    # Sound that starts late or has gaps is filled with silence, or it would run ahead of the picture.
+    sound = _input(path, start_s, end_s).audio.filter("aresample", SAMPLE_RATE_HZ, **{"async": 1, "first_pts": 0})
+    stream = sound.output("pipe:", format="s16le", acodec="pcm_s16le", ac=1)
     done = subprocess.run(_command(stream), capture_output=True)
     if done.returncode != 0 and not done.stdout:
         raise _decode_error(path, done.stderr)
@@ -160,7 +164,7 @@ def iter_frames(
         "scale", f"min(iw,{max_side_px})", f"min(ih,{max_side_px})", force_original_aspect_ratio="decrease"
     )
     # PPM frames carry their own size, so rotation and changes of size within a file need no bookkeeping.
-    stream = video.output("pipe:", format="image2pipe", vcodec="ppm")
+    stream = video.output("pipe:", format="image2pipe", vcodec="ppm", pix_fmt="rgb24")
     with tempfile.TemporaryFile() as stderr:  # a file: nobody would drain a second pipe meanwhile
         process = subprocess.Popen(_command(stream), stdout=subprocess.PIPE, stderr=stderr)
         assert process.stdout is not None
@@ -231,12 +235,19 @@ def write_video(
             fflags="+bitexact",
             movflags="+faststart",
         )
-        process = subprocess.Popen(_command(stream), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert process.stdin is not None and process.stderr is not None
-        with contextlib.suppress(BrokenPipeError):  # ffmpeg died; its message follows
-            for picture in itertools.chain([first], pictures):
-                process.stdin.write(picture.tobytes())
-            process.stdin.close()
-        message = process.stderr.read()
-        if process.wait() != 0:
-            raise MediaError(f"{path}: ffmpeg could not write it ({message.decode(errors='replace').strip()})")
+        with tempfile.TemporaryFile() as stderr:
+            process = subprocess.Popen(_command(stream), stdin=subprocess.PIPE, stderr=stderr)
+            assert process.stdin is not None
+            try:
+                with contextlib.suppress(BrokenPipeError):  # ffmpeg died; its message follows
+                    for picture in itertools.chain([first], pictures):
+                        process.stdin.write(picture.tobytes())
+                    process.stdin.close()
+                failed = process.wait() != 0
+            finally:  # also when the pictures' source fails
+                process.kill()
+                process.wait()
+            if failed:
+                stderr.seek(0)
+                message = stderr.read().decode(errors="replace").strip()
+                raise MediaError(f"{path}: ffmpeg could not write it ({message})")

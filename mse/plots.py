@@ -17,6 +17,7 @@ from mse.atomic import replacing
 from mse.metrics import pearson
 from mse.predict import read_predictions
 from mse.quality import read_quality
+from mse.tables import read_table
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 STYLE: dict[Any, Any] = {
@@ -43,7 +44,7 @@ def training(histories: Sequence[Path], out: Path) -> None:
         histories: history.csv of each seed.
         out: the figure.
     """
-    tables = [pd.read_csv(path) for path in histories]
+    tables = [read_table(path, (), ("valid_corr",), "mse train") for path in histories]
     panels = [("train_loss", "training loss", BLUE), ("valid_mae", "validation MAE", ORANGE)]
     panels.append(("valid_corr", "validation correlation r", GREEN))
     with plt.rc_context(STYLE):
@@ -75,9 +76,7 @@ def predictions(paths: Sequence[Path], out: Path) -> None:
         figure, (scatter, histogram) = plt.subplots(1, 2, figsize=(9, 4))
         scatter.plot([-limit, limit], [-limit, limit], color=GREY, linewidth=1, linestyle=":", label="perfect")
         scatter.scatter(read["label"], read["prediction"], s=16, color=BLUE, alpha=0.45, linewidths=0)
-        correlations = [
-            pearson(*t.dropna(subset=["prediction"])[["prediction", "label"]].to_numpy().T) for t in tables
-        ]
+        correlations = [pearson(*t.dropna(subset=["prediction"])[["prediction", "label"]].to_numpy().T) for t in tables]
         title = f"test clips, {len(tables)} seeds: mean r = {np.mean(correlations):.2f}"
         missing = len(every) - len(read)
         scatter.set(
@@ -115,9 +114,7 @@ def coverage(quality: Path, out: Path) -> None:
         _save(figure, out)
 
 
-def _coverage_panel(
-    axis: Axes, shares: "np.ndarray[tuple[int], np.dtype[np.float64]]", name: str, colour: str
-) -> None:
+def _coverage_panel(axis: Axes, shares: "np.ndarray[tuple[int], np.dtype[np.float64]]", name: str, colour: str) -> None:
     clips = np.arange(1, len(shares) + 1)
     axis.fill_between(clips, shares, color=colour, alpha=0.3, step="mid")
     axis.step(clips, shares, color=colour, where="mid")

@@ -8,8 +8,10 @@ from mse.adapter import MSEAdapter
 from mse.atomic import replacing
 from mse.config import Backbone, TrainSettings
 from mse.data import ClipDataset, task_of
+from mse.errors import UserError
 from mse.labels import IntensityText
 from mse.progress import say
+from mse.tables import read_table
 from mse.train import generate, load_llm, reproducible
 
 COLUMNS = ["clip_id", "prediction", "label", "answer", "text"]
@@ -40,6 +42,7 @@ def predict(
         labels = IntensityText(task_of(dataset), backbone.explicit_plus)
         llm = load_llm(llm_folder, backbone, dataset, labels, settings)
         adapter = MSEAdapter.from_pretrained(adapter_folder)
+        check_features(adapter, dataset, adapter_folder)
         indices = dataset.indices(split)
         answers = generate(dataset, indices, llm, adapter, settings.batch_size)
         rows = [
@@ -52,7 +55,20 @@ def predict(
         pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False)
 
 
+def check_features(adapter: MSEAdapter, dataset: ClipDataset, folder: Path) -> None:
+    """Refuse features that were made otherwise than those which the adapter knows.
+
+    Raises:
+        UserError: the settings of a modality's features differ.
+    """
+    for modality, digest in adapter.config.feature_digests.items():
+        if dataset.feature_digests[modality] != digest:
+            raise UserError(
+                f"{folder}: trained on {modality} features of other settings (digest {digest}) than those of "
+                f"{dataset.path} ({dataset.feature_digests[modality]}); extract with the same settings, or train anew"
+            )
+
+
 def read_predictions(path: Path) -> pd.DataFrame:
     """Read predictions.csv; an answer that was no legal label has the prediction NaN."""
-    texts = dict.fromkeys(("clip_id", "answer", "text"), str)
-    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"prediction": "", "label": ""})
+    return read_table(path, ("clip_id", "answer", "text"), ("prediction", "label"), "mse predict")

@@ -14,7 +14,10 @@ from mse.extract import read_transcripts
 from mse.progress import say
 from mse.segment import read_facts
 from mse.store import Shard, Status
+from mse.tables import read_table
 
+STAGES = ("segment", "acoustic", "facial", "transcribe")  # columns with a clip's status
+COVERAGES = ("acoustic_coverage", "facial_coverage")  # share of the clip's frames that was measured
 # A clip whose sound stage ended so can be used at most through its text, which is no clip any more.
 LOST = {Status.missing, Status.unreadable, Status.out_of_range, Status.too_short}
 
@@ -59,30 +62,9 @@ def make_quality(
 
 def read_quality(path: Path) -> pd.DataFrame:
     """Read quality.csv; texts stay texts."""
-    texts = (
-        "clip_id",
-        "media",
-        "split",
-        "shard",
-        "text",
-        "asr_text",
-        "use",
-        "message",
-        "segment",
-        "acoustic",
-        "facial",
-    )
-    numbers = (
-        "duration_s",
-        "loudness_dbfs",
-        "acoustic_coverage",
-        "facial_coverage",
-        "confidence",
-        "word_error_rate",
-    )
-    return pd.read_csv(
-        path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=dict.fromkeys(numbers, "")
-    )
+    texts = ("clip_id", "media", "split", "shard", "text", "asr_text", "use", "message", *STAGES)
+    numbers = ("duration_s", "loudness_dbfs", *COVERAGES, "confidence", "word_error_rate")
+    return read_table(path, texts, numbers, "mse quality")
 
 
 def _segment_columns(facts: Sequence[Path]) -> pd.DataFrame:
@@ -111,7 +93,8 @@ def _transcript_columns(paths: Sequence[Path]) -> pd.DataFrame:
 def _use(row: Any, by_asr: bool) -> str:
     if Status[row.segment] in LOST:
         return "unusable"
-    heard, seen = Status[row.acoustic].usable, Status[row.facial].usable
+    heard = Status[row.acoustic].usable and row.acoustic_coverage > 0
+    seen = Status[row.facial].usable and row.facial_coverage > 0
     text = row.asr_text if by_asr else row.text
     present = (heard, seen, bool(text))
     return "full" if all(present) else "partial" if any(present) else "unusable"
@@ -132,11 +115,11 @@ def word_error_rate(said: list[str], heard: list[str]) -> float:
 
 def _say_totals(table: pd.DataFrame) -> None:
     counts = table["use"].value_counts()
-    say(
-        f"{len(table)} clips: "
-        + ", ".join(f"{counts.get(use, 0)} {use}" for use in ("full", "partial", "unusable"))
-    )
-    say(f"a face in {100 * table['facial_coverage'].mean():.1f} % of the pictures")
+    say(f"{len(table)} clips: " + ", ".join(f"{counts.get(use, 0)} {use}" for use in ("full", "partial", "unusable")))
+    looked = table[table["facial"].isin([s.name for s in Status if s.usable or s is Status.nothing_found])]
+    if len(looked):
+        share = np.average(looked["facial_coverage"], weights=looked["duration_s"])
+        say(f"a face in {100 * share:.1f} % of the pictures of {len(looked)} clips")
     for row in table[table["message"] != ""].itertuples():
         say(f"{row.clip_id}: {row.use}: {row.message}")
     if "asr_text" in table and (table["text"] != "").any():

@@ -41,12 +41,11 @@ def score(dataset_path: Path, predictions: Sequence[Path], names: Sequence[str],
     truth = tables[0]["label"].to_numpy(np.float64)
     for name, table in zip(names, tables, strict=True):
         prediction = table["prediction"].fillna(train_mean).to_numpy(np.float64)
-        rows.append(
-            {"run": name, **metrics(prediction, truth), "unparseable": int(table["prediction"].isna().sum())}
-        )
+        rows.append({"run": name, **metrics(prediction, truth), "unparseable": int(table["prediction"].isna().sum())})
     numbers = pd.DataFrame(rows).drop(columns="run")
-    rows.append({"run": "mean", **numbers.mean()})
-    rows.append({"run": "sd", **numbers.std(ddof=1)})
+    # A seed whose correlation is undefined makes the mean undefined: it is not left out in silence.
+    rows.append({"run": "mean", **numbers.mean(skipna=False)})
+    rows.append({"run": "sd", **numbers.std(ddof=1, skipna=False)})
     constant = metrics(np.full(len(truth), train_mean), truth)
     rows.append({"run": "constant", **constant, "unparseable": 0})
     result = pd.DataFrame(rows)

@@ -17,6 +17,7 @@ from mse.atomic import replacing
 from mse.config import SegmentSettings
 from mse.progress import track
 from mse.store import Clip, Description, Status, versions, write_shard
+from mse.tables import read_table
 
 END_TOLERANCE_S = 0.1  # containers round their duration; a clip may end this much later unremarked
 Samples = npt.NDArray[np.int16]
@@ -55,9 +56,7 @@ def segment_shard(clips: pd.DataFrame, out: Path, facts: Path, dataset: str, set
         pd.DataFrame(rows).to_csv(partial, index=False)
 
 
-def _cut_recording(
-    path: Path, clips: pd.DataFrame, settings: SegmentSettings
-) -> Iterator[tuple[Clip, dict[str, Any]]]:
+def _cut_recording(path: Path, clips: pd.DataFrame, settings: SegmentSettings) -> Iterator[tuple[Clip, dict[str, Any]]]:
     """The clips of one recording, whose sound is decoded once."""
     try:
         info = media.probe(path)
@@ -73,7 +72,7 @@ def _cut_recording(
     sound, failure = NO_SOUND, f"{path}: no sound in this clip"
     if info.has_audio and usable:
         try:
-            sound = media.read_audio(path, origin_s, None if np.isinf(latest_s) else latest_s)
+            sound = media.read_audio(path, origin_s, latest_s)
         except media.MediaError as e:
             failure = str(e)
     for row, (start_s, end_s, status, message) in zip(clips.itertuples(), windows, strict=True):
@@ -81,11 +80,8 @@ def _cut_recording(
             yield _unusable(row, status, message)
             continue
         first = round((start_s - origin_s) * media.SAMPLE_RATE_HZ)
-        last = len(sound) if np.isinf(end_s) else round((end_s - origin_s) * media.SAMPLE_RATE_HZ)
-        samples = sound[first:last]
+        samples = sound[first : round((end_s - origin_s) * media.SAMPLE_RATE_HZ)]
         length_s = len(samples) / media.SAMPLE_RATE_HZ
-        if np.isinf(end_s):  # the container did not tell; the sound does
-            end_s = start_s + length_s
         if not len(samples):
             status, message = Status.no_stream, failure
         elif length_s < end_s - start_s - END_TOLERANCE_S:
@@ -105,12 +101,10 @@ def _cut_recording(
         yield _pcm(row.clip_id, samples, status, message), facts
 
 
-def _window(
-    row: Any, info: media.MediaInfo, path: Path, settings: SegmentSettings
-) -> tuple[float, float, Status, str]:
-    """Start and end (seconds; the end is infinite where unknown) of a clip, and whether that can be used."""
+def _window(row: Any, info: media.MediaInfo, path: Path, settings: SegmentSettings) -> tuple[float, float, Status, str]:
+    """Start and end (seconds) of what can be used of a clip, and whether that is enough."""
     start_s = 0.0 if np.isnan(row.start_s) else row.start_s
-    length_s = np.inf if info.duration_s is None else info.duration_s
+    length_s = info.duration_s
     end_s = length_s if np.isnan(row.end_s) else row.end_s
     if start_s >= length_s:
         return (
@@ -137,6 +131,7 @@ def _window(
 def _unusable(row: Any, status: Status, message: str) -> tuple[Clip, dict[str, Any]]:
     facts = {name: getattr(row, name) for name in ("clip_id", "media", "start_s", "end_s")}
     facts |= {"status": status.name, "message": message, "duration_s": 0.0, "has_video": False}
+    facts["loudness_dbfs"] = float("nan")
     return _pcm(row.clip_id, NO_SOUND, status, message), facts
 
 
@@ -154,6 +149,5 @@ def _loudness_dbfs(samples: Samples) -> float:
 
 def read_facts(path: Path) -> pd.DataFrame:
     """Read the table that `segment_shard` writes; an unknown time is NaN."""
-    texts = dict.fromkeys(("clip_id", "media", "status", "message"), str)
-    numbers = dict.fromkeys(("start_s", "end_s", "duration_s", "loudness_dbfs"), "")
-    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=numbers)
+    texts = ("clip_id", "media", "status", "message")
+    return read_table(path, texts, ("start_s", "end_s", "duration_s", "loudness_dbfs"), "mse segment")

@@ -141,9 +141,7 @@ class Shard:
         try:
             self._file = h5py.File(path, "r")
         except OSError as e:
-            raise UserError(
-                f"{path}: missing or no HDF5 file ({e}); delete it and run again to make it anew"
-            ) from e
+            raise UserError(f"{path}: missing or no HDF5 file ({e}); delete it and run again to make it anew") from e
         try:
             self._read_index()
         except (KeyError, ValueError) as e:

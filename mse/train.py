@@ -16,6 +16,7 @@ from mse.backbones.llm import FrozenLLM, Surroundings
 from mse.config import AdapterSettings, Backbone, TrainSettings
 from mse.data import Batch, ClipDataset, bucketed, collate, task_of
 from mse.errors import UserError
+from mse.fetch import source_of
 from mse.labels import IntensityText
 from mse.metrics import METRICS
 from mse.progress import say, track
@@ -184,7 +185,11 @@ def train(
                 text_width=llm.width,
                 embedding_rms=llm.embedding_rms,
                 backbone=backbone_name,
+                llm_source=source_of(llm_folder),
                 dataset=dataset.name,
+                feature_digests=dataset.feature_digests,
+                seed=seed,
+                train=settings,
                 settings=adapter_settings,
             )
         )

@@ -14,9 +14,7 @@ WIDTHS = {"acoustic": 5, "facial": 6}
 FRAMES = {"acoustic": 12, "facial": 8}
 
 
-def make_dataset(
-    folder: Path, clips: int = 40, first: int = 0, index: bool = True, learnable: bool = True
-) -> Path:
+def make_dataset(folder: Path, clips: int = 40, first: int = 0, index: bool = True, learnable: bool = True) -> Path:
     """Write shards, manifest, quality.csv and dataset.h5; half of the clips train, the rest valid and test.
 
     The label is carried by the first feature of both modalities. Every clip's second facial frame is

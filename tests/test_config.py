@@ -51,6 +51,9 @@ def test_schemas_are_up_to_date(tmp_path: Path) -> None:
         ({"seeds": []}, "seeds = []"),
         ({"assemble": {"max_bad_fraction": 2}}, "assemble.max_bad_fraction = 2"),
         ({"train": 3}, "train = 3"),
+        ({"train": {"learning_rate": float("inf")}}, "train.learning_rate = inf"),
+        ({"seeds": [-1]}, "seeds.0 = -1"),
+        ({"seeds": [1, 2, 1]}, "seeds = [1, 2, 1]: a seed stands there twice"),
     ],
 )
 def test_mistakes_are_named(values: dict, message: str) -> None:
@@ -92,9 +95,7 @@ def test_unknown_corpus_lists_those_there_are() -> None:
 
 def test_overrides_are_applied_in_order() -> None:
     dataset = config.Dataset(root=Path("x"), text_from="asr", train={"batch_size": 3, "learning_rate": 0.1})
-    backbone = config.Backbone(
-        model="m", license="l", open_mark="", close_mark="", train={"learning_rate": "5e-5"}
-    )
+    backbone = config.Backbone(model="m", license="l", open_mark="", close_mark="", train={"learning_rate": "5e-5"})
     merged = config.train_settings(config.Config(), dataset, backbone)
     assert (merged.batch_size, merged.learning_rate) == (3, 5e-5)
 

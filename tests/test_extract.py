@@ -13,6 +13,7 @@ from mse.assemble import assemble
 from mse.config import (
     AcousticSettings,
     AssembleSettings,
+    Columns,
     Dataset,
     FacialSettings,
     SegmentSettings,
@@ -127,6 +128,21 @@ def test_too_many_bad_clips_stop_the_run_with_a_summary(stages: Path, tmp_path: 
     assert "5 of 12 clips are unusable" in str(caught.value)
     assert "2 unreadable" in str(caught.value) and "empty.mp4" in str(caught.value)
     assert not (tmp_path / "d.h5").exists()
+
+
+def test_corpus_of_nothing_but_missing_files_is_told_as_such(landmarker: Path, tmp_path: Path) -> None:
+    rows = [(f"c{i}", "gone.mp4", np.nan, np.nan, "test", "", "words", np.nan, "0000") for i in range(3)]
+    clips = pd.DataFrame(rows, columns=MANIFEST_COLUMNS)
+    clips.to_csv(tmp_path / "manifest.csv", index=False)
+    segment_shard(clips, tmp_path / "sound.h5", tmp_path / "facts.csv", "bad", SegmentSettings())
+    acoustic_shard(tmp_path / "sound.h5", tmp_path / "acoustic.h5", AcousticSettings())
+    facial_shard(tmp_path / "facts.csv", tmp_path / "facial.h5", "bad", FacialSettings(), landmarker)
+    tables = {name: [tmp_path / f"{name}.h5"] for name in ("acoustic", "facial")}
+    make_quality(tmp_path / "manifest.csv", [tmp_path / "facts.csv"], *tables.values(), [], tmp_path / "quality.csv")
+    dataset = Dataset(root=Path("x"), columns=Columns(text="text"))
+    with pytest.raises(UserError, match=r"3 of 3 clips are unusable \(3 missing\)"):
+        arguments = (tmp_path / "manifest.csv", tmp_path / "quality.csv", tables, tmp_path / "d.h5")
+        assemble("bad", dataset, *arguments, AssembleSettings())
 
 
 def test_acoustic_values_are_opensmiles_own() -> None:

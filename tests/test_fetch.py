@@ -36,9 +36,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shelf.mkdir()
     with zipfile.ZipFile(shelf / "tiny_model-1.0-py3-none-any.whl", "w") as archive:
         archive.writestr("pkg/data/w.bin", CONTENT)
-        archive.writestr(
-            "tiny_model-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n"
-        )
+        archive.writestr("tiny_model-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n")
         archive.writestr("tiny_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr("tiny_model-1.0.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
@@ -73,9 +71,7 @@ def test_wrong_member_is_named(wheel: Path, tmp_path: Path) -> None:
 
 def test_source_out_of_reach_says_what_to_do(wheel: Path, tmp_path: Path) -> None:
     path = registry(tmp_path, wheel="tiny-model==2.0")
-    with pytest.raises(
-        UserError, match=r"(?s)can't fetch the wheel tiny-model==2\.0: .*run `mse fetch tiny` again"
-    ):
+    with pytest.raises(UserError, match=r"(?s)can't fetch the wheel tiny-model==2\.0: .*run `mse fetch tiny` again"):
         fetch("tiny", path, tmp_path / "models")
 
 

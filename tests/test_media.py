@@ -1,5 +1,6 @@
 """Decoding: exact windows, even frame times, and messages that name the file."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,45 @@ def test_missing_streams_are_seen(corpus: Path) -> None:
     assert not media.probe(corpus / "no picture.wav").has_video
     with pytest.raises(media.MediaError, match=r"no sound\.mp4: ffmpeg could not decode"):
         media.read_audio(corpus / "no sound.mp4")
+
+
+def convert(source: Path, target: Path, **options: object) -> None:
+    """Write a variant of a file with ffmpeg."""
+    media.ffmpeg.input(f"file:{source}").output(f"file:{target}", **options).run(cmd=media.ffmpeg_path(), quiet=True)
+
+
+def test_ten_bit_pictures(video: Path, tmp_path: Path) -> None:
+    convert(video, tmp_path / "ten.mp4", pix_fmt="yuv420p10le", vcodec="libx264", an=None)
+    frames = list(media.iter_frames(tmp_path / "ten.mp4", 10.0))
+    assert len(frames) == 20 and frames[0].dtype == np.uint8
+    assert frames[10].mean() == pytest.approx(100, abs=6)
+
+
+def test_sound_that_starts_late_stays_on_the_clock(tmp_path: Path) -> None:
+    media.write_video(tmp_path / "v.mp4", grey_frames(3), tone(2), 25)
+    late = media.ffmpeg.output(
+        media.ffmpeg.input(f"file:{tmp_path / 'v.mp4'}").video,
+        media.ffmpeg.input(f"file:{tmp_path / 'v.mp4'}", itsoffset=0.5).audio,
+        f"file:{tmp_path / 'late.mkv'}",
+        c="copy",
+    )
+    late.run(cmd=media.ffmpeg_path(), quiet=True)
+    for start_s, onset_s in ((None, 0.5), (0.2, 0.3)):
+        loud = np.abs(media.read_audio(tmp_path / "late.mkv", start_s, 2.0).astype(int)) > 1000
+        assert loud.argmax() / media.SAMPLE_RATE_HZ == pytest.approx(onset_s, abs=0.05)
+
+
+def test_streamed_container_tells_its_length_by_its_packets(video: Path, tmp_path: Path) -> None:
+    stream = media.ffmpeg.input(f"file:{video}").output("pipe:", format="matroska", c="copy")
+    (tmp_path / "s.mkv").write_bytes(stream.run(cmd=media.ffmpeg_path(), quiet=True)[0])  # a pipe can't be rewound
+    assert media.probe(tmp_path / "s.mkv").duration_s == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_failing_source_of_pictures_leaves_nothing(tmp_path: Path) -> None:
+    def broken() -> Iterator[np.ndarray]:
+        yield from grey_frames(0.2)
+        raise RuntimeError("camera unplugged")
+
+    with pytest.raises(RuntimeError, match="unplugged"):
+        media.write_video(tmp_path / "x.mp4", broken(), tone(0.2), 25)
+    assert list(tmp_path.iterdir()) == []

@@ -4,17 +4,19 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from mse.adapter import MSEAdapter
+from mse.adapter import AdapterConfig, MSEAdapter
 from mse.config import AdapterSettings, Backbone, TrainSettings
 from mse.errors import UserError
 from mse.plots import coverage, predictions, training
 from mse.predict import predict, read_predictions
 from mse.score import score
-from mse.train import cosine_with_warmup, train
+from mse.train import Trainer, cosine_with_warmup, run_epochs, train
 from tests.made import make_dataset
 
 MARKS = Backbone(model="tiny", license="none", open_mark="[", close_mark="]", explicit_plus=True)
@@ -39,9 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Callable[..
 
 def test_same_seed_same_bytes_other_seed_others(run: Callable[..., Path]) -> None:
     names = ["adapter/adapter.safetensors", "adapter/config.json", "history.csv", "predictions.csv"]
-    first, second, other = (
-        [(run(n, s) / f).read_bytes() for f in names] for n, s in (("a", 1), ("b", 1), ("c", 2))
-    )
+    first, second, other = ([(run(n, s) / f).read_bytes() for f in names] for n, s in (("a", 1), ("b", 1), ("c", 2)))
     assert first == second
     assert first[0] != other[0]
 
@@ -53,13 +53,45 @@ def test_adapter_learns(run: Callable[..., Path]) -> None:
     assert history["epoch"].tolist() == list(range(1, len(history) + 1))
 
 
-def test_best_epoch_is_kept_and_patience_ends_the_run(run: Callable[..., Path]) -> None:
-    folder = run("patient", schedule_epochs=12, patience_epochs=1)
-    history = pd.read_csv(folder / "history.csv")
-    stopped = len(history) < 12
-    best = history["valid_mae"].idxmin()
-    assert not stopped or best == len(history) - 2
-    assert MSEAdapter.from_pretrained(folder / "adapter").config.backbone == "tiny"
+class Rehearsed(Trainer):
+    """A trainer whose epochs write their number into the adapter, and whose validation errors are given."""
+
+    def __init__(self, errors: list[float], **settings: object) -> None:
+        self.errors = errors
+        self.settings = TrainSettings(**settings)  # type: ignore[arg-type]
+        self.adapter = MSEAdapter(AdapterConfig(acoustic_width=2, facial_width=2, text_width=32))
+
+    def epoch(self, number: int) -> float:
+        torch.nn.init.constant_(self.adapter.fusion.expand.bias, float(number))
+        return 1.0
+
+    def validate(self) -> dict[str, float]:
+        return {"mae": self.errors.pop(0), "corr": 0.0, "unparseable": 0}
+
+
+@pytest.mark.parametrize(
+    ("errors", "patience", "epochs", "best"),
+    [([3, 2, 1, 4, 5, 0.1], 2, 5, 3), ([3, 2, 1], 2, 3, 3), ([1, 2, 2, 2], 3, 4, 1), ([2, 2, 1, 3], 5, 4, 3)],
+)
+def test_best_epoch_is_kept_and_patience_ends_the_run(
+    errors: list[float], patience: int, epochs: int, best: int
+) -> None:
+    trainer = Rehearsed(errors, patience_epochs=patience, schedule_epochs=len(errors))
+    assert len(run_epochs(trainer)) == epochs
+    assert trainer.adapter.fusion.expand.bias.tolist() == [float(best)] * 4
+
+
+def test_adapter_describes_itself_and_refuses_other_features(run: Callable[..., Path], tiny_llm: Path) -> None:
+    folder = run("described")
+    config = MSEAdapter.from_pretrained(folder / "adapter").config
+    assert (config.backbone, config.dataset, config.seed) == ("tiny", "made", 1)
+    assert config.train == SETTINGS
+    other = folder / "other.h5"
+    other.write_bytes((folder.parent / "dataset.h5").read_bytes())
+    with h5py.File(other, "r+") as file:
+        file["facial"].attrs["settings_digest"] = "0" * 16
+    with pytest.raises(UserError, match="trained on facial features of other settings"):
+        predict(other, tiny_llm, MARKS, folder / "adapter", SETTINGS, folder / "p.csv")
 
 
 def test_batch_size_one(run: Callable[..., Path]) -> None:
@@ -105,6 +137,22 @@ def test_metrics_table(run: Callable[..., Path], tmp_path: Path) -> None:
     assert metrics["unparseable"].tolist() == [1, 1, 1, 0, 0]
     assert set(metrics["unparseable_scored_as"]) == {f"training mean {mean:.3f}"}
     assert set(metrics["n"]) == {n}
+
+
+def test_collapsed_seed_is_not_left_out_of_the_mean(run: Callable[..., Path], tmp_path: Path) -> None:
+    folder = run("collapsed")
+    table = read_predictions(folder / "predictions.csv")
+    table.assign(prediction=table["label"]).to_csv(tmp_path / "good.csv", index=False)
+    table.assign(prediction=0.5).to_csv(tmp_path / "flat.csv", index=False)
+    score(
+        folder.parent / "dataset.h5",
+        [tmp_path / "good.csv", tmp_path / "flat.csv"],
+        ["a", "b"],
+        tmp_path / "m.csv",
+    )
+    metrics = pd.read_csv(tmp_path / "m.csv").set_index("run")
+    assert metrics.loc["a", "corr"] == 1.0
+    assert np.isnan(metrics.loc[["b", "mean", "sd"], "corr"]).all()
 
 
 def test_tables_of_other_clips_are_not_mixed(run: Callable[..., Path], tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """What an adapter must know to be built: the widths around it and its own settings."""
 
+from typing import Any
+
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from mse.config import AdapterSettings, Section
+from mse.config import AdapterSettings, Section, TrainSettings
 
 
 class AdapterConfig(Section):
@@ -13,5 +15,9 @@ class AdapterConfig(Section):
     text_width: PositiveInt = Field(description="the LLM's hidden size (d)")
     embedding_rms: PositiveFloat = Field(1.0, description="root mean square of the LLM's embedding matrix")
     backbone: str = Field("", description="the LLM it was trained with")
+    llm_source: dict[str, Any] = Field({}, description="where the LLM's weights came from, with checksums")
     dataset: str = Field("", description="the corpus it was trained on")
+    feature_digests: dict[str, str] = Field({}, description="settings of the features it was trained on, by modality")
+    seed: int | None = Field(None, description="seed of its training")
+    train: TrainSettings | None = Field(None, description="settings of its training")
     settings: AdapterSettings = AdapterSettings()

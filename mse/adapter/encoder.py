@@ -24,7 +24,8 @@ class SequenceEncoder(nn.Module):
         self.pooling = pooling
         self.lstm = nn.LSTM(width, hidden, batch_first=True)
         self.linear = nn.Linear(hidden, out)
-        self.absent = nn.Parameter(torch.zeros(out)) if learned_absence else None
+        # Not zeros: both modalities absent would leave nothing to normalise, and a huge gradient.
+        self.absent = nn.Parameter(0.1 * torch.randn(out)) if learned_absence else None
 
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
         """Encode.

@@ -59,7 +59,7 @@ class FrozenLLM:
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             self.model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False
             )
         except (OSError, ValueError) as e:
             raise UserError(f"{folder}: transformers can't load this model: {e}") from e

@@ -97,9 +97,7 @@ def _make_file(
     write_video(path, pictures, to_pcm(sound), rate_hz, recipe.picture.crf)
 
 
-def _placed_speech(
-    clip: Clip, speaker: Speaker, recipe: Recipe, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+def _placed_speech(clip: Clip, speaker: Speaker, recipe: Recipe, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """The clip's sentence after a random silence, at 16 kHz; it ends within the clip."""
     speech = speak(clip.text, speaker, clip.voice, recipe.sound, recipe.voice)
     spare = round(clip.length_s * SAMPLE_RATE_HZ) - len(speech)

@@ -96,9 +96,7 @@ def draw_components(split: Split, mixture: Mixture, rng: np.random.Generator) ->
     texts = split.texts
     words = np.array([texts[i % len(texts)][1] for i in range(split.clips)])
     levels = np.resize(np.array(mixture.levels), split.clips)
-    tries = (
-        np.column_stack([words, rng.permutation(levels), rng.permutation(levels)]) for _ in range(mixture.draws)
-    )
+    tries = (np.column_stack([words, rng.permutation(levels), rng.permutation(levels)]) for _ in range(mixture.draws))
     return min(tries, key=_largest_correlation)
 
 

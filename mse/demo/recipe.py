@@ -81,9 +81,7 @@ class Split(Section):
     def texts(self) -> list[tuple[str, float]]:
         """Sentences with their levels; any first few of them cover the levels as evenly as can be."""
         most = max(map(len, self.sentences.values()))
-        return [
-            (texts[i], level) for i in range(most) for level, texts in self.sentences.items() if i < len(texts)
-        ]
+        return [(texts[i], level) for i in range(most) for level, texts in self.sentences.items() if i < len(texts)]
 
     def cut_down(self, clips: int) -> Self:
         """Fewer clips of proportionally fewer speakers and sentences, at least one a level."""
@@ -92,9 +90,7 @@ class Split(Section):
             update={
                 "clips": clips,
                 "speakers": self.speakers[: math.ceil(share * len(self.speakers))],
-                "sentences": {
-                    level: texts[: math.ceil(share * len(texts))] for level, texts in self.sentences.items()
-                },
+                "sentences": {level: texts[: math.ceil(share * len(texts))] for level, texts in self.sentences.items()},
             }
         )
 

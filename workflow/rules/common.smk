@@ -7,7 +7,8 @@ from pathlib import Path
 from mse import config as mse_config
 from mse.corpus import EXTRACTION_COLUMNS, read_manifest
 from mse.errors import UserError
-from mse.versions import STAGES
+from mse.fetch import load_registry
+from mse.stages import STAGES
 
 
 wildcard_constraints:
@@ -30,6 +31,7 @@ CONFIG = checked(
     mse_config.parse, mse_config.Config, config, "config/config.yaml or --config"
 )
 MODELS = "resources/models"
+REGISTRY = checked(load_registry, Path("resources/models.yaml"))
 
 
 @cache
@@ -90,10 +92,13 @@ def shard_media(wildcards):
     return [path for path in media if Path(path).exists()]
 
 
-def shard_digest(wildcards):
-    """What extraction depends on, so that a changed label or text extracts nothing again."""
-    rows = shards(wildcards.dataset)[wildcards.shard][EXTRACTION_COLUMNS]
-    return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()[:16]
+def sound_digest(wildcards):
+    """What a shard's sound is made of besides recordings: a changed label or text extracts nothing again."""
+    rows = shards(wildcards.dataset)[wildcards.shard][EXTRACTION_COLUMNS].to_csv(
+        index=False
+    )
+    made_of = f"{STAGES['segment']} {as_json(CONFIG.segment)} {rows}"
+    return hashlib.sha256(made_of.encode()).hexdigest()[:16]
 
 
 def of_all_shards(pattern):
@@ -126,6 +131,15 @@ def of_all_seeds(name):
         backbone=wildcards.backbone,
         seed=CONFIG.seeds,
     )
+
+
+def registry_entry(wildcards):
+    """What a model's files are made from, so that another revision or checksum fetches them again."""
+    if wildcards.model not in REGISTRY:
+        raise WorkflowError(
+            f"resources/models.yaml: no model {wildcards.model!r}; there is {', '.join(REGISTRY)}"
+        )
+    return as_json(REGISTRY[wildcards.model], exclude={"description"})
 
 
 def llm_mark(wildcards):

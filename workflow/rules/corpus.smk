@@ -6,11 +6,15 @@ rule fetch:
         "resources/models/{model}/fetched.json",
     log:
         "logs/fetch/{model}.log",
+    benchmark:
+        "benchmarks/fetch/{model}.tsv"
     conda:
         "../../environment.yml"
     resources:
         mem_mb=3000,
         runtime=30,
+    params:
+        entry=registry_entry,
     message:
         "Fetching the model {wildcards.model}"
     shell:
@@ -48,6 +52,8 @@ checkpoint manifest:
         "work/{dataset}/manifest.csv",
     log:
         "logs/{dataset}/manifest.log",
+    benchmark:
+        "benchmarks/{dataset}/manifest.tsv"
     conda:
         "../../environment.yml"
     resources:

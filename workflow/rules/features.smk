@@ -18,9 +18,8 @@ rule segment:
         mem_mb=1000,
         runtime=30,
     params:
-        clips=shard_digest,
+        sound=sound_digest,
         settings=as_json(CONFIG.segment),
-        version=STAGES["segment"],
     message:
         "Cutting the sound of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
@@ -28,9 +27,14 @@ rule segment:
         " --out {output.sound:q} --facts {output.facts:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
 
 
+# The sound is temporary: made again for one stage, it must not make the others run again. So they take it as
+# ancient, and depend on what it is made of: the recordings and sound_digest.
+
+
 rule acoustic:
     input:
-        "work/{dataset}/segments/{shard}.h5",
+        sound=ancient("work/{dataset}/segments/{shard}.h5"),
+        media=shard_media,
     output:
         "work/{dataset}/features/acoustic/{shard}.h5",
     log:
@@ -43,17 +47,18 @@ rule acoustic:
         mem_mb=1000,
         runtime=30,
     params:
+        sound=sound_digest,
         settings=as_json(CONFIG.acoustic),
         version=STAGES["acoustic"],
     message:
         "Describing the sound of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
-        "mse acoustic {input:q} --out {output:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
+        "mse acoustic {input.sound:q} --out {output:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
 
 
 rule facial:
     input:
-        facts="work/{dataset}/segments/{shard}.csv",
+        facts=ancient("work/{dataset}/segments/{shard}.csv"),
         media=shard_media,
         model="resources/models/face_landmarker/fetched.json",
     output:
@@ -68,6 +73,7 @@ rule facial:
         mem_mb=1500,
         runtime=60,
     params:
+        sound=sound_digest,
         settings=as_json(CONFIG.facial),
         version=STAGES["facial"],
     message:
@@ -79,7 +85,8 @@ rule facial:
 
 rule transcribe:
     input:
-        sound="work/{dataset}/segments/{shard}.h5",
+        sound=ancient("work/{dataset}/segments/{shard}.h5"),
+        media=shard_media,
         model=f"resources/models/{CONFIG.transcribe.model}/fetched.json",
     output:
         "work/{dataset}/transcripts/{shard}.csv",
@@ -94,6 +101,7 @@ rule transcribe:
         mem_mb=1500,
         runtime=60,
     params:
+        sound=sound_digest,
         language=lambda wildcards: dataset(wildcards.dataset).language,
         settings=as_json(CONFIG.transcribe),
         version=STAGES["transcribe"],
@@ -115,6 +123,8 @@ rule quality:
         "work/{dataset}/quality.csv",
     log:
         "logs/{dataset}/quality.log",
+    benchmark:
+        "benchmarks/{dataset}/quality.tsv"
     conda:
         "../../environment.yml"
     resources:
@@ -142,6 +152,8 @@ rule assemble:
         "work/{dataset}/dataset.h5",
     log:
         "logs/{dataset}/assemble.log",
+    benchmark:
+        "benchmarks/{dataset}/assemble.tsv"
     conda:
         "../../environment.yml"
     resources:

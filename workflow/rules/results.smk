@@ -9,6 +9,8 @@ rule score:
         "results/{dataset}/{backbone}/metrics.csv",
     log:
         "logs/{dataset}/{backbone}/score.log",
+    benchmark:
+        "benchmarks/{dataset}/{backbone}/score.tsv"
     conda:
         "../../environment.yml"
     resources:
@@ -29,6 +31,8 @@ rule plot_training:
         "results/{dataset}/{backbone}/figures/training.{format}",
     log:
         "logs/{dataset}/{backbone}/plot-training.{format}.log",
+    benchmark:
+        "benchmarks/{dataset}/{backbone}/plot-training.{format}.tsv"
     conda:
         "../../environment.yml"
     resources:
@@ -47,6 +51,8 @@ rule plot_predictions:
         "results/{dataset}/{backbone}/figures/predictions.{format}",
     log:
         "logs/{dataset}/{backbone}/plot-predictions.{format}.log",
+    benchmark:
+        "benchmarks/{dataset}/{backbone}/plot-predictions.{format}.tsv"
     conda:
         "../../environment.yml"
     resources:
@@ -65,6 +71,8 @@ rule plot_coverage:
         "results/{dataset}/{backbone}/figures/coverage.{format}",
     log:
         "logs/{dataset}/{backbone}/plot-coverage.{format}.log",
+    benchmark:
+        "benchmarks/{dataset}/{backbone}/plot-coverage.{format}.tsv"
     conda:
         "../../environment.yml"
     resources:

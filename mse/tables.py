@@ -1,0 +1,31 @@
+"""Read the CSV tables that the stages write: texts stay texts, an empty number is NaN."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mse.errors import UserError
+
+
+def read_table(path: Path, texts: Sequence[str], numbers: Sequence[str], made_by: str) -> pd.DataFrame:
+    """Read a table.
+
+    Args:
+        path: the file.
+        texts: columns that hold text, whatever it looks like (007, NA).
+        numbers: columns where an empty cell means an unknown number.
+        made_by: the command that writes such a table, for the message.
+
+    Raises:
+        UserError: the file is missing, no table, or lacks the first of `texts`.
+    """
+    try:
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=dict.fromkeys(numbers, "")
+        )
+    except (OSError, ValueError) as e:
+        raise UserError(f"{path}: missing or no table ({e}); `{made_by}` makes it") from e
+    if texts and texts[0] not in table.columns:
+        raise UserError(f"{path}: not a table of `{made_by}`; the column {texts[0]!r} is missing")
+    return table
