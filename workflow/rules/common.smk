@@ -92,13 +92,10 @@ def shard_media(wildcards):
     return [path for path in media if Path(path).exists()]
 
 
-def sound_digest(wildcards):
-    """What a shard's sound is made of besides recordings: a changed label or text extracts nothing again."""
-    rows = shards(wildcards.dataset)[wildcards.shard][EXTRACTION_COLUMNS].to_csv(
-        index=False
-    )
-    made_of = f"{STAGES['segment']} {as_json(CONFIG.segment)} {rows}"
-    return hashlib.sha256(made_of.encode()).hexdigest()[:16]
+def shard_digest(wildcards):
+    """What extraction depends on, so that a changed label or text extracts nothing again."""
+    rows = shards(wildcards.dataset)[wildcards.shard][EXTRACTION_COLUMNS]
+    return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()[:16]
 
 
 def of_all_shards(pattern):

@@ -1,12 +1,14 @@
 # From recordings to feature shards, and from those to dataset.h5.
 
 
+# The sound is kept: were it temporary, making it again for one stage would make the others run again. It may be
+# deleted by hand (work/CORPUS/segments/*.h5); nothing is made anew for that alone.
 rule segment:
     input:
         manifest=ancient("work/{dataset}/manifest.csv"),
         media=shard_media,
     output:
-        sound=temp("work/{dataset}/segments/{shard}.h5"),
+        sound="work/{dataset}/segments/{shard}.h5",
         facts="work/{dataset}/segments/{shard}.csv",
     log:
         "logs/{dataset}/segment/{shard}.log",
@@ -18,8 +20,9 @@ rule segment:
         mem_mb=1000,
         runtime=30,
     params:
-        sound=sound_digest,
+        clips=shard_digest,
         settings=as_json(CONFIG.segment),
+        version=STAGES["segment"],
     message:
         "Cutting the sound of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
@@ -27,14 +30,9 @@ rule segment:
         " --out {output.sound:q} --facts {output.facts:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
 
 
-# The sound is temporary: made again for one stage, it must not make the others run again. So they take it as
-# ancient, and depend on what it is made of: the recordings and sound_digest.
-
-
 rule acoustic:
     input:
-        sound=ancient("work/{dataset}/segments/{shard}.h5"),
-        media=shard_media,
+        "work/{dataset}/segments/{shard}.h5",
     output:
         "work/{dataset}/features/acoustic/{shard}.h5",
     log:
@@ -47,18 +45,17 @@ rule acoustic:
         mem_mb=1000,
         runtime=30,
     params:
-        sound=sound_digest,
         settings=as_json(CONFIG.acoustic),
         version=STAGES["acoustic"],
     message:
         "Describing the sound of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
-        "mse acoustic {input.sound:q} --out {output:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
+        "mse acoustic {input:q} --out {output:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
 
 
 rule facial:
     input:
-        facts=ancient("work/{dataset}/segments/{shard}.csv"),
+        facts="work/{dataset}/segments/{shard}.csv",
         media=shard_media,
         model="resources/models/face_landmarker/fetched.json",
     output:
@@ -73,7 +70,6 @@ rule facial:
         mem_mb=1500,
         runtime=60,
     params:
-        sound=sound_digest,
         settings=as_json(CONFIG.facial),
         version=STAGES["facial"],
     message:
@@ -85,8 +81,7 @@ rule facial:
 
 rule transcribe:
     input:
-        sound=ancient("work/{dataset}/segments/{shard}.h5"),
-        media=shard_media,
+        sound="work/{dataset}/segments/{shard}.h5",
         model=f"resources/models/{CONFIG.transcribe.model}/fetched.json",
     output:
         "work/{dataset}/transcripts/{shard}.csv",
@@ -101,7 +96,6 @@ rule transcribe:
         mem_mb=1500,
         runtime=60,
     params:
-        sound=sound_digest,
         language=lambda wildcards: dataset(wildcards.dataset).language,
         settings=as_json(CONFIG.transcribe),
         version=STAGES["transcribe"],
