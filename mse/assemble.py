@@ -15,11 +15,12 @@ import pandas as pd
 from mse.atomic import replacing
 from mse.config import AssembleSettings, Dataset
 from mse.corpus import read_manifest
+from mse.corpus.build import label_value
 from mse.errors import UserError
 from mse.quality import read_quality
 from mse.store import Shard
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MODALITIES = ("acoustic", "facial")
 
 
@@ -63,7 +64,7 @@ def assemble(
         dataset: its description (task, prompt and where the text comes from).
         manifest: manifest.csv.
         quality: quality.csv.
-        shards: for each modality its shard files.
+        shards: for each modality that the corpus has (acoustic, facial) its shard files.
         out: the index to write.
         settings: clipping and the share of clips that may be unusable.
 
@@ -72,9 +73,12 @@ def assemble(
     """
     clips = read_manifest(manifest)
     judged = read_quality(quality).set_index("clip_id").loc[clips["clip_id"]]
+    clips["label"] = [label_value(label, dataset.task) for label in clips["label"]]
     _check_bad_fraction(judged, quality, settings)
-    if dataset.text_from == "asr":
+    if dataset.needs_asr:
         clips["text"] = judged["asr_text"].to_numpy()
+    if "text" not in dataset.modalities:
+        clips["text"] = ""
     clips = clips[(judged["use"] != "unusable").to_numpy()].reset_index(drop=True)
     if dataset.task:
         _check_splits(clips, manifest)
@@ -90,6 +94,9 @@ def assemble(
         for column in ("clip_id", "split", "speaker", "text"):
             file.create_dataset(column, data=clips[column].tolist(), dtype=h5py.string_dtype())
         file.create_dataset("label", data=clips["label"].to_numpy(np.float64))
+        extra = file.create_group("extra")
+        for column in dataset.columns.extra:
+            extra.create_dataset(column, data=clips[column].tolist(), dtype=h5py.string_dtype())
         for modality, index in modalities.items():
             _write_modality(file.create_group(modality), index)
 
@@ -98,7 +105,8 @@ def _check_bad_fraction(judged: pd.DataFrame, quality: Path, settings: AssembleS
     bad = judged[judged["use"] == "unusable"]
     fraction = len(bad) / len(judged)
     if fraction > settings.max_bad_fraction:
-        causes = ", ".join(f"{n} {cause}" for cause, n in bad["segment"].value_counts().items())
+        stage = "segment" if "segment" in bad else "use"
+        causes = ", ".join(f"{n} {cause}" for cause, n in bad[stage].value_counts().items())
         examples = "\n".join(f"  {row.Index}: {row.message}" for row in bad.head(5).itertuples())
         raise UserError(
             f"{quality}: {len(bad)} of {len(judged)} clips are unusable ({causes}), {100 * fraction:.1f} %, "

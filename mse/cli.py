@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 plot_app = typer.Typer(help="Draw figures (SVG, PNG or PDF by the name's ending).", no_args_is_help=True)
+corpus_app = typer.Typer(help="Look at a corpus before a run, or describe a new one.", no_args_is_help=True)
+app.add_typer(corpus_app, name="corpus", rich_help_panel="Corpus")
 app.add_typer(plot_app, name="plot", rich_help_panel="Results")
 
 CORPUS, FEATURES, MODEL, RESULTS = "Corpus", "Features", "Model", "Results"
@@ -31,11 +34,14 @@ Settings = Annotated[
     str | None,
     typer.Option(help="Settings of this stage: a YAML file, or JSON text; without it the defaults."),
 ]
+ConfigFile = Annotated[Path, typer.Option("--config", help="The run's configuration.")]
 DatasetFile = Annotated[str, typer.Argument(help="The corpus's YAML file, or its content as JSON.")]
 BackboneFile = Annotated[str, typer.Option("--backbone", help="The LLM's YAML file, or its content as JSON.")]
 DatasetIndex = Annotated[Path, typer.Argument(help="dataset.h5.")]
 LLMFolder = Annotated[Path, typer.Option("--llm", help="Folder of the LLM's weights and tokenizer.")]
 Manifest = Annotated[Path, typer.Option("--manifest", help="manifest.csv.")]
+AcousticFolder = Annotated[Path | None, typer.Option("--acoustic", help="Folder of the acoustic shards.")]
+FacialFolder = Annotated[Path | None, typer.Option("--facial", help="Folder of the facial shards.")]
 ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder of all fetched models.")]
 
 
@@ -71,15 +77,104 @@ def demo(
 def manifest(
     dataset: DatasetFile,
     out: Out,
+    recordings: Annotated[
+        Path | None, typer.Option(help="Folder made by `mse cut`: its utterances become the clips.")
+    ] = None,
 ) -> None:
-    """Check a corpus's table, clip by clip, and deal the clips out to shards."""
-    from mse.corpus import make_manifest, write_manifest
-    from mse.progress import say
+    """Check a corpus's tables, clip by clip, and deal the clips out to shards. Writes excluded.csv beside it."""
+    from mse.corpus import read_corpus, say_corpus, write_manifest
+    from mse.utterances import read_cut_corpus
 
-    table = make_manifest(config.settings(config.Dataset, dataset))
-    write_manifest(table, out)
-    counts = ", ".join(f"{n} {split}" for split, n in table["split"].value_counts(sort=False).items())
-    say(f"{len(table)} clips ({counts}) in {table['shard'].nunique()} shards")
+    described = config.settings(config.Dataset, dataset)
+    corpus = read_cut_corpus(described, recordings) if recordings else read_corpus(described)
+    write_manifest(corpus.clips, corpus.excluded, out)
+    say_corpus(corpus)
+
+
+@app.command(rich_help_panel=CORPUS)
+def cut(
+    recordings: Annotated[Path, typer.Argument(help="Manifest whose clips are whole recordings.")],
+    shard: Annotated[str, typer.Option(help="Which shard of it.")],
+    out: Out,
+    language: Annotated[str, typer.Option(help="What is spoken, as an ISO 639-1 code.")] = "en",
+    models: ModelsFolder = Path("resources/models"),
+    speech: Annotated[str | None, typer.Option(help="Settings of speech recognition, to cut at sentences.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Cut recordings into utterances, at pauses or at the ends of sentences."""
+    from mse.corpus import read_shard
+    from mse.features.speech import Recogniser
+    from mse.utterances import cut_shard
+
+    chosen = config.settings(config.Cut, settings)
+    heard = config.settings(config.TranscribeSettings, speech)
+    recognise = Recogniser(heard, models / heard.model, language) if chosen.at == "sentences" else None
+    cut_shard(read_shard(recordings, shard), out, chosen, recognise)
+
+
+@corpus_app.command("check")
+def corpus_check(
+    name: Annotated[str, typer.Argument(help="The corpus's name: config/datasets/NAME.yaml.")],
+    configuration: ConfigFile = Path("config/config.yaml"),
+    root: Annotated[Path | None, typer.Option(help="Where the corpus lies, instead of what the YAML says.")] = None,
+) -> None:
+    """Read a whole corpus without extracting anything, and say what it holds; status 1 where a run can't start."""
+    from rich.console import Console
+
+    from mse.corpus.check import check
+
+    chosen = config.parse(config.Config, config.read_yaml(configuration), str(configuration))
+    described = config.load_dataset(chosen, name)
+    described = described.model_copy(update={"root": root}) if root else described
+    limits = config.segment_settings(chosen, described), chosen.assemble
+    findings = check(name, described, *limits, Console(width=None if sys.stdout.isatty() else 120))
+    if findings.problems:
+        raise typer.Exit(1)
+
+
+@corpus_app.command("new")
+def corpus_new(
+    name: Annotated[str, typer.Argument(help="A name for the corpus.")],
+    root: Annotated[Path, typer.Option(help="Its folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write; config/datasets/NAME.yaml without it.")
+    ] = None,
+) -> None:
+    """Look at a folder and its tables, and write a first YAML file with the guesses marked."""
+    from mse.corpus.guess import write_new
+
+    target = out or Path(f"config/datasets/{name}.yaml")
+    write_new(name, root, target)
+    print(f"{target}: look at the lines marked `guess`, then run `mse corpus check {name}`")
+
+
+@app.command("import", rich_help_panel=CORPUS)
+def import_(
+    dataset: DatasetFile,
+    name: Annotated[str, typer.Option(help="The corpus's name.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the manifest and the shards.")],
+) -> None:
+    """Turn features that others released (MMSA's files, or lists of records) into a manifest and shards."""
+    from mse.released import import_released
+
+    import_released(name, config.settings(config.Dataset, dataset), out)
+
+
+@app.command(rich_help_panel=CORPUS)
+def export(
+    dataset: DatasetIndex,
+    out: Out,
+    format: Annotated[str, typer.Option(help="The file's layout; mmsa is read by MMSA and Self-MM.")] = "mmsa",
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of a BERT tokenizer, for text_bert, which their text encoders read.")
+    ] = None,
+) -> None:
+    """Write our features as other toolkits read them."""
+    from mse.export import export_mmsa
+
+    if format != "mmsa":
+        raise UserError(f"--format {format}: there is mmsa")
+    export_mmsa(dataset, out, tokenizer)
 
 
 @app.command(rich_help_panel=FEATURES)
@@ -146,24 +241,25 @@ def transcribe(
 @app.command(rich_help_panel=FEATURES)
 def quality(
     manifest: Manifest,
-    facts: Annotated[Path, typer.Option(help="Folder of the tables made by `mse segment`.")],
-    acoustic: Annotated[Path, typer.Option(help="Folder of the acoustic shards.")],
-    facial: Annotated[Path, typer.Option(help="Folder of the facial shards.")],
     out: Out,
+    facts: Annotated[Path | None, typer.Option(help="Folder of the tables made by `mse segment`.")] = None,
+    acoustic: AcousticFolder = None,
+    facial: FacialFolder = None,
     transcripts: Annotated[
         Path | None, typer.Option(help="Folder of the transcripts; without it the corpus's own text counts.")
     ] = None,
+    text: Annotated[bool, typer.Option(help="Whether the corpus has text.")] = True,
 ) -> None:
-    """Say of every clip what became of it in each stage."""
+    """Say of every clip what became of it in each stage. A modality without a folder is none of the corpus's."""
     from mse.corpus import shard_files
     from mse.quality import make_quality
 
     make_quality(
         manifest,
-        shard_files(manifest, facts, ".csv"),
-        shard_files(manifest, acoustic, ".h5"),
-        shard_files(manifest, facial, ".h5"),
+        shard_files(manifest, facts, ".csv") if facts else [],
+        _modality_shards(manifest, acoustic, facial),
         shard_files(manifest, transcripts, ".csv") if transcripts else [],
+        text,
         out,
     )
 
@@ -174,24 +270,31 @@ def assemble(
     name: Annotated[str, typer.Option(help="The corpus's name.")],
     manifest: Manifest,
     quality: Annotated[Path, typer.Option(help="quality.csv.")],
-    acoustic: Annotated[Path, typer.Option(help="Folder of the acoustic shards.")],
-    facial: Annotated[Path, typer.Option(help="Folder of the facial shards.")],
     out: Out,
+    acoustic: AcousticFolder = None,
+    facial: FacialFolder = None,
     settings: Settings = None,
 ) -> None:
     """Index all shards, with splits, labels, texts and the train split's statistics."""
     from mse.assemble import assemble as assemble_dataset
-    from mse.corpus import shard_files
 
     assemble_dataset(
         name,
         config.settings(config.Dataset, dataset),
         manifest,
         quality,
-        {m: shard_files(manifest, d, ".h5") for m, d in (("acoustic", acoustic), ("facial", facial))},
+        _modality_shards(manifest, acoustic, facial),
         out,
         config.settings(config.AssembleSettings, settings),
     )
+
+
+def _modality_shards(manifest: Path, acoustic: Path | None, facial: Path | None) -> dict[str, Sequence[Path]]:
+    """The shard files of each modality that has a folder."""
+    from mse.corpus import shard_files
+
+    folders = {"acoustic": acoustic, "facial": facial}
+    return {name: shard_files(manifest, folder, ".h5") for name, folder in folders.items() if folder}
 
 
 @app.command(rich_help_panel=MODEL)
@@ -264,13 +367,14 @@ def plot_training(
 
 @plot_app.command("predictions")
 def plot_predictions(
+    dataset: DatasetIndex,
     predictions: Annotated[list[Path], typer.Argument(help="predictions.csv of each seed.")],
     out: Out,
 ) -> None:
     """Prediction against truth, all seeds."""
     from mse.plots import predictions as draw
 
-    draw(predictions, out)
+    draw(predictions, dataset, out)
 
 
 @plot_app.command("coverage")

@@ -11,10 +11,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from mse.assemble import FORMAT_VERSION, MODALITIES
-from mse.config import Intensity
+from mse.config import Task
 from mse.errors import UserError
 from mse.store import Shard
 
@@ -34,7 +35,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Batch:
-    """B clips; features are padded with zeros, lengths tell how many frames are real."""
+    """B clips; features are padded with zeros, lengths tell how many frames are real.
+
+    A modality that the corpus lacks has the width 0 and no frames.
+    """
 
     clip_ids: list[str]
     texts: list[str]
@@ -66,7 +70,8 @@ class ClipDataset:
             raise UserError(f"{self.path}: format version {file.attrs['format_version']}, expected {FORMAT_VERSION}")
         self.name: str = file.attrs["name"]
         described = json.loads(file.attrs["description"])
-        self.task = Intensity(**described["task"]) if described["task"] else None
+        self.task: Task | None = TypeAdapter(Task | None).validate_python(described["task"])
+        self.language: str = described["language"]
         self.preamble: str = described["preamble"]
         self.prompt: str = described["prompt"]
         self.unusable: dict[str, int] = json.loads(file.attrs["unusable"])
@@ -75,9 +80,11 @@ class ClipDataset:
             [value.decode() for value in file[column][:]] for column in ("clip_id", "split", "text")
         )
         self.labels: npt.NDArray[np.float64] = file["label"][:]
-        self._groups = {m: {key: file[m][key][:] for key in file[m]} for m in MODALITIES}
-        self.feature_digests: dict[str, str] = {m: file[m].attrs["settings_digest"] for m in MODALITIES}
-        self.widths = {m: len(self._groups[m]["mean"]) for m in MODALITIES}
+        self.extra = {name: [value.decode() for value in column[:]] for name, column in file["extra"].items()}
+        present = [m for m in MODALITIES if m in file]
+        self._groups = {m: {key: file[m][key][:] for key in file[m]} for m in present}
+        self.feature_digests: dict[str, str] = {m: file[m].attrs["settings_digest"] for m in present}
+        self.widths = {m: len(self._groups[m]["mean"]) if m in present else 0 for m in MODALITIES}
         self._open: dict[Path, Shard] = {}
 
     def indices(self, split: str) -> list[int]:
@@ -96,10 +103,10 @@ class ClipDataset:
             self._features("facial", index),
         )
 
-    def _features(self, modality: str, index: int) -> npt.NDArray[np.float32]:
-        """Normalised by the train split's statistics, clipped; what was not measured is 0, the mean."""
-        group = self._groups[modality]
-        if not group["present"][index]:
+    def raw(self, modality: str, index: int) -> npt.NDArray[np.float32]:
+        """Features of one clip as they were measured, shape (T, D): NaN for what is unknown, T = 0 without any."""
+        group = self._groups.get(modality)
+        if group is None or not group["present"][index]:
             return np.zeros((0, self.widths[modality]), np.float32)
         path = self.path.parent / group["shards"][group["shard"][index]].decode()
         if path not in self._open:
@@ -107,7 +114,14 @@ class ClipDataset:
         clip = self._open[path][int(group["row"][index])]
         if clip.clip_id != self.clip_ids[index]:
             raise UserError(f"{path}: changed since {self.path} was assembled; assemble again")
-        normal = (clip.values - group["mean"]) / group["deviation"]
+        return clip.values.astype(np.float32, copy=False)
+
+    def _features(self, modality: str, index: int) -> npt.NDArray[np.float32]:
+        """Normalised by the train split's statistics, clipped; what was not measured is 0, the mean."""
+        values = self.raw(modality, index)
+        if not len(values):
+            return values
+        normal = (values - self._groups[modality]["mean"]) / self._groups[modality]["deviation"]
         return np.nan_to_num(np.clip(normal, -self._clip_sd, self._clip_sd), nan=0.0).astype(np.float32)
 
     def close(self) -> None:
@@ -163,7 +177,7 @@ def bucketed(lengths: Sequence[int], batch_size: int, generator: torch.Generator
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
-def task_of(dataset: ClipDataset) -> Intensity:
+def task_of(dataset: ClipDataset) -> Task:
     """The task of a dataset that is to be learned.
 
     Raises:

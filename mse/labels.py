@@ -2,10 +2,55 @@
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
-from mse.config import Intensity
+from mse.config import Classes, Intensity, Task
 
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+
+
+class LabelText(Protocol):
+    """How labels of a task are written; a label is an intensity, or a class's place in the order."""
+
+    def write(self, value: float) -> str:
+        """The text of a label."""
+
+    def read(self, answer: str) -> float | None:
+        """The label that an answer states, or None where it states none."""
+
+    def legal(self) -> list[str]:
+        """Every text that `write` can give, in the labels' order."""
+
+
+def label_text(task: Task, explicit_plus: bool) -> LabelText:
+    """How the labels of a task are written for a backbone."""
+    return ClassText(task) if isinstance(task, Classes) else IntensityText(task, explicit_plus)
+
+
+@dataclass(frozen=True)
+class ClassText:
+    """Classes as their names, or as their numbers in the order.
+
+    Attributes:
+        task: classes and which of the two is written.
+    """
+
+    task: Classes
+
+    def write(self, value: float) -> str:
+        """The class's name or number."""
+        return self.legal()[int(value)]
+
+    def read(self, answer: str) -> float | None:
+        """The class's place in the order, or None where the answer is none of the legal texts."""
+        legal = [text.casefold() for text in self.legal()]
+        text = answer.strip().casefold()
+        return float(legal.index(text)) if text in legal else None
+
+    def legal(self) -> list[str]:
+        """The text of every class, in order."""
+        names = self.task.names
+        return names if self.task.answer == "name" else [str(index) for index in range(len(names))]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mse.atomic import replacing
+from mse.config import Classes, Intensity
+from mse.data import ClipDataset, task_of
+from mse.errors import UserError
 from mse.metrics import pearson
 from mse.predict import read_predictions
 from mse.quality import read_quality
@@ -38,18 +41,19 @@ def _save(figure: Figure, out: Path) -> None:
 
 
 def training(histories: Sequence[Path], out: Path) -> None:
-    """Training loss, and validation MAE and correlation, by epoch: each seed thin, their mean thick.
+    """Training loss and validation metrics by epoch: each seed thin, their mean thick.
 
     Args:
         histories: history.csv of each seed.
         out: the figure.
     """
     tables = [read_table(path, (), ("valid_corr",), "mse train") for path in histories]
-    panels = [("train_loss", "training loss", BLUE), ("valid_mae", "validation MAE", ORANGE)]
-    panels.append(("valid_corr", "validation correlation r", GREEN))
+    titles = {"train_loss": "training loss", "valid_mae": "validation MAE", "valid_corr": "validation correlation r"}
+    titles |= {"valid_accuracy": "validation accuracy", "valid_weighted_f1": "validation weighted F1"}
+    shown = [(column, title) for column, title in titles.items() if column in tables[0]]
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 3, figsize=(10, 3))
-        for axis, (column, title, colour) in zip(axes, panels, strict=True):
+        figure, axes = plt.subplots(1, len(shown), figsize=(10, 3))
+        for axis, (column, title), colour in zip(axes, shown, (BLUE, ORANGE, GREEN), strict=True):
             for table in tables:
                 axis.plot(table["epoch"], table[column], color=colour, alpha=0.35, linewidth=1)
             mean = pd.concat(tables).groupby("epoch")[column].mean()
@@ -59,43 +63,80 @@ def training(histories: Sequence[Path], out: Path) -> None:
         _save(figure, out)
 
 
-def predictions(paths: Sequence[Path], out: Path) -> None:
-    """Prediction against truth with all seeds' clips, and how both are distributed.
+def predictions(paths: Sequence[Path], dataset_path: Path, out: Path) -> None:
+    """Prediction against truth with all seeds' clips: a scatter of intensities, a confusion matrix of classes.
 
     Answers that were no legal label have no prediction; they are counted in the title.
 
     Args:
         paths: predictions.csv of each seed.
+        dataset_path: dataset.h5, for the task.
         out: the figure.
     """
-    tables = [read_predictions(path) for path in paths]
+    with ClipDataset(dataset_path) as dataset:
+        task = task_of(dataset)
+    tables = [read_predictions(path, task) for path in paths]
+    with plt.rc_context(STYLE):
+        _save(_confusion(tables, task) if isinstance(task, Classes) else _scatter(tables, task), out)
+
+
+def _confusion(tables: Sequence[pd.DataFrame], task: Classes) -> Figure:
+    """Shares of each true class by predicted class, mean over the seeds."""
     every = pd.concat(tables)
     read = every.dropna(subset=["prediction"])
-    limit = float(np.ceil(np.abs(read[["prediction", "label"]].to_numpy()).max())) if len(read) else 3.0
-    with plt.rc_context(STYLE):
-        figure, (scatter, histogram) = plt.subplots(1, 2, figsize=(9, 4))
-        scatter.plot([-limit, limit], [-limit, limit], color=GREY, linewidth=1, linestyle=":", label="perfect")
-        scatter.scatter(read["label"], read["prediction"], s=16, color=BLUE, alpha=0.45, linewidths=0)
-        correlations = [pearson(*t.dropna(subset=["prediction"])[["prediction", "label"]].to_numpy().T) for t in tables]
-        title = f"test clips, {len(tables)} seeds: mean r = {np.mean(correlations):.2f}"
-        missing = len(every) - len(read)
-        scatter.set(
-            title=f"{title}, {missing} unparseable" if missing else title,
-            xlabel="label",
-            ylabel="prediction",
-            xlim=(-limit - 0.2, limit + 0.2),
-            ylim=(-limit - 0.2, limit + 0.2),
-            aspect="equal",
-        )
-        scatter.legend(loc="upper left")
-        edges = np.linspace(-limit, limit, round(4 * limit) + 1)
-        histogram.hist(tables[0]["label"], bins=edges, color=GREY, alpha=0.5, density=True, label="labels")
-        if len(read):
-            step = {"density": True, "histtype": "step", "linewidth": 2}
-            histogram.hist(read["prediction"], bins=edges, color=BLUE, label="predictions", **step)
-        histogram.set(title="distribution", xlabel="intensity", ylabel="density")
-        histogram.legend()
-        _save(figure, out)
+    n = len(task.names)
+    counts = np.zeros((n, n))
+    np.add.at(counts, (read["label"].astype(int), read["prediction"].astype(int)), 1)
+    totals = every["label"].astype(int).value_counts().reindex(range(n), fill_value=0).to_numpy()
+    shares = counts / np.maximum(totals, 1)[:, None]
+    side = max(4.5, 0.62 * n)
+    figure, axis = plt.subplots(figsize=(side + 1.2, side))
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(n, n):
+        colour = "white" if shares[row, column] > 0.55 else "black"
+        axis.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", color=colour, fontsize=9)
+    accuracy = float((every["prediction"] == every["label"]).mean())
+    missing = len(every) - len(read)
+    title = f"test clips, {len(tables)} seeds: mean accuracy {100 * accuracy:.1f} %"
+    axis.set(title=f"{title}, {missing} unparseable" if missing else title, xlabel="prediction", ylabel="label")
+    axis.set_xticks(range(n), task.names, rotation=45, ha="right")
+    axis.set_yticks(
+        range(n), [f"{name} ({total // len(tables)})" for name, total in zip(task.names, totals, strict=True)]
+    )
+    axis.spines[:].set_visible(False)
+    figure.colorbar(image, label="share of the label's clips", shrink=0.8)
+    return figure
+
+
+def _scatter(tables: Sequence[pd.DataFrame], task: Intensity) -> Figure:
+    """Prediction against truth, and how both are distributed."""
+    every = pd.concat(tables)
+    read = every.dropna(subset=["prediction"])
+    low, high = task.low, task.high
+    figure, (scatter, histogram) = plt.subplots(1, 2, figsize=(9, 4))
+    scatter.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle=":", label="perfect")
+    scatter.scatter(read["label"], read["prediction"], s=16, color=BLUE, alpha=0.45, linewidths=0)
+    correlations = [pearson(*t.dropna(subset=["prediction"])[["prediction", "label"]].to_numpy().T) for t in tables]
+    title = f"test clips, {len(tables)} seeds: mean r = {np.mean(correlations):.2f}"
+    missing = len(every) - len(read)
+    margin = (high - low) / 30
+    scatter.set(
+        title=f"{title}, {missing} unparseable" if missing else title,
+        xlabel="label",
+        ylabel="prediction",
+        xlim=(low - margin, high + margin),
+        ylim=(low - margin, high + margin),
+        aspect="equal",
+    )
+    scatter.legend(loc="upper left")
+    edges = np.linspace(low, high, 13)
+    histogram.hist(tables[0]["label"], bins=edges, color=GREY, alpha=0.5, density=True, label="labels")
+    if len(read):
+        step = {"density": True, "histtype": "step", "linewidth": 2}
+        histogram.hist(read["prediction"], bins=edges, color=BLUE, label="predictions", **step)
+    histogram.set(title="distribution", xlabel="intensity", ylabel="density")
+    histogram.legend()
+    return figure
 
 
 def coverage(quality: Path, out: Path) -> None:
@@ -107,10 +148,13 @@ def coverage(quality: Path, out: Path) -> None:
     """
     table = read_quality(quality)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True)
-        for axis, name, colour in zip(axes, ("acoustic", "facial"), (BLUE, ORANGE), strict=True):
-            _coverage_panel(axis, np.sort(table[f"{name}_coverage"].to_numpy())[::-1], name, colour)
-        axes[0].set_ylabel("share of frames measured")
+        shown = [(n, c) for n, c in (("acoustic", BLUE), ("facial", ORANGE)) if f"{n}_coverage" in table]
+        if not shown:
+            raise UserError(f"{quality}: the corpus has neither sound nor picture; no coverage can be drawn")
+        figure, axes = plt.subplots(1, len(shown), figsize=(4.5 * len(shown), 3), sharey=True, squeeze=False)
+        for axis, (name, colour) in zip(axes[0], shown, strict=True):
+            _coverage_panel(axis, np.sort(table[f"{name}_coverage"].dropna().to_numpy())[::-1], name, colour)
+        axes[0, 0].set_ylabel("share of frames measured")
         _save(figure, out)
 
 

@@ -6,10 +6,11 @@ import pandas as pd
 
 from mse.adapter import MSEAdapter
 from mse.atomic import replacing
-from mse.config import Backbone, TrainSettings
+from mse.config import Backbone, Intensity, Task, TrainSettings
+from mse.corpus.build import label_value
 from mse.data import ClipDataset, task_of
 from mse.errors import UserError
-from mse.labels import IntensityText
+from mse.labels import label_text
 from mse.progress import say
 from mse.tables import read_table
 from mse.train import generate, load_llm, reproducible
@@ -28,6 +29,8 @@ def predict(
 ) -> None:
     """Write predictions.csv: clip_id, prediction (empty where the answer is no legal one), label, answer, text.
 
+    Prediction and label are intensities, or classes by name.
+
     Args:
         dataset_path: dataset.h5.
         llm_folder: the LLM's weights and tokenizer.
@@ -39,14 +42,21 @@ def predict(
     """
     reproducible(settings.threads)
     with ClipDataset(dataset_path) as dataset:
-        labels = IntensityText(task_of(dataset), backbone.explicit_plus)
+        task = task_of(dataset)
+        labels = label_text(task, backbone.explicit_plus)
         llm = load_llm(llm_folder, backbone, dataset, labels, settings)
         adapter = MSEAdapter.from_pretrained(adapter_folder)
         check_features(adapter, dataset, adapter_folder)
         indices = dataset.indices(split)
         answers = generate(dataset, indices, llm, adapter, settings.batch_size)
         rows = [
-            (dataset.clip_ids[index], labels.read(answer), dataset.labels[index], answer, dataset.texts[index])
+            (
+                dataset.clip_ids[index],
+                shown_label(labels.read(answer), task),
+                shown_label(float(dataset.labels[index]), task),
+                answer,
+                dataset.texts[index],
+            )
             for index, answer in zip(indices, answers, strict=True)
         ]
     unparseable = sum(row[1] is None for row in rows)
@@ -69,6 +79,21 @@ def check_features(adapter: MSEAdapter, dataset: ClipDataset, folder: Path) -> N
             )
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
-    """Read predictions.csv; an answer that was no legal label has the prediction NaN."""
-    return read_table(path, ("clip_id", "answer", "text"), ("prediction", "label"), "mse predict")
+def shown_label(value: float | None, task: Task) -> float | str | None:
+    """A label as a table shows it: an intensity, or a class's name; None stays."""
+    return value if value is None or isinstance(task, Intensity) else task.names[int(value)]
+
+
+def read_predictions(path: Path, task: Task) -> pd.DataFrame:
+    """Read predictions.csv; labels become numbers, NaN where the answer was no legal label.
+
+    Raises:
+        UserError: missing, no such table, or labels of another task.
+    """
+    table = read_table(path, tuple(COLUMNS), (), "mse predict")
+    for column in ("prediction", "label"):
+        try:
+            table[column] = [label_value(label, task) for label in table[column]]
+        except ValueError as e:
+            raise UserError(f"{path}: {column}: {e}; these are no labels of the corpus's task") from e
+    return table

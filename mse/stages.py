@@ -6,14 +6,16 @@ So each rule passes its stage's number as a parameter.
 
 STAGES = {
     "demo": 1,
-    "manifest": 1,
+    "manifest": 2,
+    "cut": 1,
+    "import": 1,
     "segment": 1,
     "acoustic": 1,
     "facial": 1,
     "transcribe": 1,
-    "quality": 1,
-    "assemble": 1,
-    "train": 1,
-    "predict": 1,
-    "score": 1,
+    "quality": 2,
+    "assemble": 2,
+    "train": 2,
+    "predict": 2,
+    "score": 2,
 }

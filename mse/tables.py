@@ -1,5 +1,6 @@
 """Read the CSV tables that the stages write: texts stay texts, an empty number is NaN."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pandas as pd
 from mse.errors import UserError
 
 
-def read_table(path: Path, texts: Sequence[str], numbers: Sequence[str], made_by: str) -> pd.DataFrame:
+def read_table(
+    path: Path, texts: Sequence[str], numbers: Sequence[str], made_by: str, others: type | None = None
+) -> pd.DataFrame:
     """Read a table.
 
     Args:
@@ -16,14 +19,16 @@ def read_table(path: Path, texts: Sequence[str], numbers: Sequence[str], made_by
         texts: columns that hold text, whatever it looks like (007, NA).
         numbers: columns where an empty cell means an unknown number.
         made_by: the command that writes such a table, for the message.
+        others: type of all other columns; None guesses.
 
     Raises:
         UserError: the file is missing, no table, or lacks the first of `texts`.
     """
+    dtypes: dict[str, type] = dict.fromkeys(texts, str) | dict.fromkeys(numbers, float)
+    if others is not None:
+        dtypes = defaultdict(lambda: others, dtypes)
     try:
-        table = pd.read_csv(
-            path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=dict.fromkeys(numbers, "")
-        )
+        table = pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=dict.fromkeys(numbers, ""))
     except (OSError, ValueError) as e:
         raise UserError(f"{path}: missing or no table ({e}); `{made_by}` makes it") from e
     if texts and texts[0] not in table.columns:

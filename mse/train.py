@@ -17,11 +17,9 @@ from mse.config import AdapterSettings, Backbone, TrainSettings
 from mse.data import Batch, ClipDataset, bucketed, collate, task_of
 from mse.errors import UserError
 from mse.fetch import source_of
-from mse.labels import IntensityText
-from mse.metrics import METRICS
+from mse.labels import LabelText, label_text
+from mse.metrics import Scorer
 from mse.progress import say, track
-
-KEY_METRIC = "mae"  # on the validation split; less is better
 
 
 class Trainer:
@@ -41,12 +39,13 @@ class Trainer:
         dataset: ClipDataset,
         llm: FrozenLLM,
         adapter: MSEAdapter,
-        labels: IntensityText,
+        labels: LabelText,
         settings: TrainSettings,
         seed: int,
     ) -> None:
         self.dataset, self.llm, self.adapter, self.labels, self.settings = dataset, llm, adapter, labels, settings
         self.train, self.valid = dataset.indices("train"), dataset.indices("valid")
+        self.scorer = Scorer(task_of(dataset), dataset.labels[self.train])
         self.lengths = [len(llm.text_ids(dataset.texts[index])) for index in self.train]
         self.generator = torch.Generator().manual_seed(seed)
         self.optimiser = torch.optim.AdamW(
@@ -92,13 +91,11 @@ class Trainer:
         return loss.item()
 
     def validate(self) -> dict[str, float]:
-        """Metrics on the validation split; an unreadable answer counts as the training mean."""
+        """Metrics on the validation split, and how many answers were no legal label."""
         answers = generate(self.dataset, self.valid, self.llm, self.adapter, self.settings.batch_size)
-        read = [self.labels.read(answer) for answer in answers]
-        fallback = float(self.dataset.labels[self.train].mean())
-        predictions = np.array([fallback if value is None else value for value in read])
-        metrics = METRICS[self.labels.task.metrics](predictions, self.dataset.labels[self.valid])
-        return metrics | {"unparseable": read.count(None)}
+        predictions = np.array([self.labels.read(answer) for answer in answers], np.float64)  # None becomes NaN
+        metrics = self.scorer.metrics(predictions, self.dataset.labels[self.valid])
+        return metrics | {"unparseable": int(np.isnan(predictions).sum())}
 
 
 def cosine_with_warmup(step: int, steps: int, warmup_fraction: float) -> float:
@@ -110,7 +107,7 @@ def cosine_with_warmup(step: int, steps: int, warmup_fraction: float) -> float:
 
 
 def load_llm(
-    folder: Path, backbone: Backbone, dataset: ClipDataset, labels: IntensityText, settings: TrainSettings
+    folder: Path, backbone: Backbone, dataset: ClipDataset, labels: LabelText, settings: TrainSettings
 ) -> FrozenLLM:
     """The frozen LLM, ready for the clips of a dataset."""
     around = Surroundings(dataset.preamble, dataset.prompt, labels.legal(), settings.max_text_tokens)
@@ -175,7 +172,7 @@ def train(
     """
     reproducible(settings.threads)
     with ClipDataset(dataset_path) as dataset:
-        labels = IntensityText(task_of(dataset), backbone.explicit_plus)
+        labels = label_text(task_of(dataset), backbone.explicit_plus)
         llm = load_llm(llm_folder, backbone, dataset, labels, settings)
         torch.manual_seed(seed)
         adapter = MSEAdapter(
@@ -203,18 +200,19 @@ def train(
 
 def run_epochs(trainer: Trainer) -> list[dict[str, float]]:
     """Train until the schedule ends or patience does; the adapter is left as it was in its best epoch."""
-    best, best_epoch, best_weights = math.inf, 0, trainer.adapter.state_dict()
+    best, best_epoch, best_weights = -math.inf, 0, trainer.adapter.state_dict()
+    key = trainer.scorer.task.key_metric
     rows: list[dict[str, float]] = []
     for epoch in range(1, trainer.settings.schedule_epochs + 1):
         loss = trainer.epoch(epoch)
         metrics = trainer.validate()
         rows.append({"epoch": epoch, "train_loss": loss} | {f"valid_{name}": v for name, v in metrics.items()})
         say(
-            f"epoch {epoch}: train loss {loss:.3f}, validation MAE {metrics['mae']:.3f}, "
-            f"r {metrics['corr']:.3f}, unparseable {metrics['unparseable']:.0f}"
+            f"epoch {epoch}: train loss {loss:.3f}, validation {key} {metrics[key]:.3f}, "
+            f"unparseable {metrics['unparseable']:.0f}"
         )
-        if metrics[KEY_METRIC] < best:
-            best, best_epoch = metrics[KEY_METRIC], epoch
+        if trainer.scorer.gain(metrics) > best:
+            best, best_epoch = trainer.scorer.gain(metrics), epoch
             best_weights = copy.deepcopy(trainer.adapter.state_dict())
         elif epoch - best_epoch >= trainer.settings.patience_epochs:
             say(f"no gain for {trainer.settings.patience_epochs} epochs; the best was epoch {best_epoch}")

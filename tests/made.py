@@ -1,25 +1,35 @@
 """A made dataset.h5 with features that tell the label, without any recording."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mse.assemble import assemble
-from mse.config import AssembleSettings, Columns, Dataset, Intensity
-from mse.corpus import MANIFEST_COLUMNS
+from mse.config import AssembleSettings, Classes, Columns, Dataset, Intensity, Table, Task
+from mse.config.dataset import ModalityName
+from mse.corpus import MANIFEST_COLUMNS, write_manifest
 from mse.store import Clip, Description, Status, write_shard
 
+LEARNED = Intensity()
 WIDTHS = {"acoustic": 5, "facial": 6}
 FRAMES = {"acoustic": 12, "facial": 8}
 
 
-def make_dataset(folder: Path, clips: int = 40, first: int = 0, index: bool = True, learnable: bool = True) -> Path:
+def make_dataset(
+    folder: Path,
+    clips: int = 40,
+    first: int = 0,
+    index: bool = True,
+    task: Task | None = LEARNED,
+    modalities: Sequence[ModalityName] = ("acoustic", "facial", "text"),
+) -> Path:
     """Write shards, manifest, quality.csv and dataset.h5; half of the clips train, the rest valid and test.
 
     The label is carried by the first feature of both modalities. Every clip's second facial frame is
     unmeasured, every clip number 3 + 10 k has no face, and the last feature is constant (facial: presence).
-    Without `learnable` there is no task.
+    Without a task there are labels but nothing to learn; classes are the label's sign.
     """
     rng = np.random.default_rng(first)
     names = [f"clip{number:03d}" for number in range(first, first + clips)]
@@ -39,15 +49,18 @@ def make_dataset(folder: Path, clips: int = 40, first: int = 0, index: bool = Tr
             rows.append(Clip(name, values, valid, Status.nothing_found if absent else Status.ok))
         write_shard(folder / f"{modality}.h5", made, rows)
     if index:
+        if isinstance(task, Classes):
+            labels = np.array([task.names[int(label > 0)] for label in labels])
         manifest = pd.DataFrame({"clip_id": names, "split": splits, "label": labels, "text": "it is so"})
         manifest = manifest.assign(media="x.mp4", start_s=np.nan, end_s=np.nan, speaker="S", shard="0000")
-        manifest[MANIFEST_COLUMNS].to_csv(folder / "manifest.csv", index=False)
+        write_manifest(manifest[MANIFEST_COLUMNS], pd.DataFrame({"clip_id": [], "reason": []}), folder / "manifest.csv")
         quality = manifest[["clip_id", "split", "text"]].assign(use="full", message="", segment="ok")
         quality.to_csv(folder / "quality.csv", index=False)
-        task = Intensity() if learnable else None
         columns = Columns(text="text", label="label")
-        dataset = Dataset(root=folder, columns=columns, task=task, prompt="Answer:")
-        shards = {modality: [folder / f"{modality}.h5"] for modality in WIDTHS}
+        tables = [Table(file="t.csv")]
+        described = {"columns": columns, "task": task, "prompt": "Answer:", "modalities": list(modalities)}
+        dataset = Dataset(root=folder, tables=tables, **described)
+        shards = {modality: [folder / f"{modality}.h5"] for modality in WIDTHS if modality in modalities}
         arguments = (folder / "manifest.csv", folder / "quality.csv", shards, folder / "dataset.h5")
         assemble("made", dataset, *arguments, AssembleSettings())
     return folder / "dataset.h5"

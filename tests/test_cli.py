@@ -12,7 +12,8 @@ import typer
 from mse.cli import app
 
 COMMANDS = [
-    "fetch", "demo", "manifest", "schema", "segment", "acoustic", "facial", "transcribe", "quality", "assemble",
+    "fetch", "demo", "corpus", "manifest", "cut", "import", "export", "schema",
+    "segment", "acoustic", "facial", "transcribe", "quality", "assemble",
     "train", "predict", "score", "plot",
 ]  # fmt: skip
 

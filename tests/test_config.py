@@ -24,7 +24,7 @@ def test_config_yaml_states_the_defaults() -> None:
 def test_everything_that_ships_is_valid() -> None:
     datasets = sorted((ROOT / "config").rglob("datasets/*.yaml"))
     backbones = sorted((ROOT / "config").rglob("backbones/*.yaml"))
-    assert len(datasets) == 1 and len(backbones) == 1
+    assert len(datasets) == 14 and len(backbones) == 1
     every = config.Config(config_path=[ROOT / "config"])
     for path in datasets:
         config.adapter_settings(every, config.load_dataset(every, path.stem))
@@ -43,7 +43,7 @@ def test_schemas_are_up_to_date(tmp_path: Path) -> None:
     ("values", "message"),
     [
         ({"sedes": [1]}, "unknown key 'sedes'; did you mean 'seeds'?"),
-        ({"zzz": 1}, "unknown key 'zzz'; known keys: config_path, seeds"),
+        ({"zzz": 1}, "unknown key 'zzz'; known keys: config_path, roots, seeds"),
         ({"train": {"learning_rte": 1}}, "unknown key 'train.learning_rte'; did you mean 'learning_rate'?"),
         ({"train": {"batch_size": 0}}, "train.batch_size = 0: Input should be greater than 0"),
         ({"train": {"batch_size": "many"}}, "train.batch_size = 'many': Input should be a valid integer"),
@@ -80,7 +80,13 @@ def test_all_mistakes_are_told_at_once() -> None:
     ],
 )
 def test_mistakes_in_a_corpus(tmp_path: Path, change: dict, message: str) -> None:
-    good = {"root": "x", "columns": {"text": "t", "label": "y"}, "task": {}, "prompt": "How?"}
+    good = {
+        "root": "x",
+        "tables": [{"file": "t.csv"}],
+        "columns": {"text": "t", "label": "y"},
+        "task": {},
+        "prompt": "How?",
+    }
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets/mine.yaml").write_text(yaml.safe_dump(good | change))
     with pytest.raises(UserError) as caught:
@@ -89,12 +95,15 @@ def test_mistakes_in_a_corpus(tmp_path: Path, change: dict, message: str) -> Non
 
 
 def test_unknown_corpus_lists_those_there_are() -> None:
-    with pytest.raises(UserError, match=r"no dmo\.yaml in .*datasets; there is demo"):
+    with pytest.raises(UserError, match=r"no dmo\.yaml in .*datasets; there is cherma, cherma-released, demo, "):
         config.load_dataset(config.Config(config_path=[ROOT / "config"]), "dmo")
 
 
 def test_overrides_are_applied_in_order() -> None:
-    dataset = config.Dataset(root=Path("x"), text_from="asr", train={"batch_size": 3, "learning_rate": 0.1})
+    tables = [config.Table(file="t.csv")]
+    dataset = config.Dataset(
+        root=Path("x"), tables=tables, text_from="asr", train={"batch_size": 3, "learning_rate": 0.1}
+    )
     backbone = config.Backbone(model="m", license="l", open_mark="", close_mark="", train={"learning_rate": "5e-5"})
     merged = config.train_settings(config.Config(), dataset, backbone)
     assert (merged.batch_size, merged.learning_rate) == (3, 5e-5)

@@ -51,7 +51,7 @@ def test_foreign_file_is_refused(tmp_path: Path) -> None:
 
 def test_corpus_without_a_task_is_refused(tmp_path: Path) -> None:
     with (
-        ClipDataset(make_dataset(tmp_path, clips=12, learnable=False)) as data,
+        ClipDataset(make_dataset(tmp_path, clips=12, task=None)) as data,
         pytest.raises(UserError, match="no task"),
     ):
         task_of(data)

@@ -17,9 +17,10 @@ from mse.config import (
     Dataset,
     FacialSettings,
     SegmentSettings,
+    Table,
     TranscribeSettings,
 )
-from mse.corpus import MANIFEST_COLUMNS
+from mse.corpus import MANIFEST_COLUMNS, write_manifest
 from mse.errors import UserError
 from mse.extract import acoustic_shard, facial_shard, read_transcripts, transcribe_shard
 from mse.features.acoustic import AcousticExtractor, average_down
@@ -28,6 +29,8 @@ from mse.quality import make_quality, read_quality, word_error_rate
 from mse.segment import read_facts, segment_shard
 from mse.store import Shard, Status
 from tests.conftest import tone
+
+NONE_EXCLUDED = pd.DataFrame(columns=["clip_id", "reason"])
 
 # clip id, file, start, end, and what must become of its sound and of its face
 CLIPS = [
@@ -52,9 +55,9 @@ def stages(
 ) -> Path:
     """All stages up to quality.csv, run on CLIPS as one shard."""
     work = tmp_path_factory.mktemp("work")
-    rows = [(c, str(corpus / f), s, e, "test", "", "some words", np.nan, "0000") for c, f, s, e, *_ in CLIPS]
-    pd.DataFrame(rows, columns=MANIFEST_COLUMNS).to_csv(work / "manifest.csv", index=False)
+    rows = [(c, str(corpus / f), s, e, "test", "", "some words", "", "0000") for c, f, s, e, *_ in CLIPS]
     clips = pd.DataFrame(rows, columns=MANIFEST_COLUMNS)
+    write_manifest(clips, NONE_EXCLUDED, work / "manifest.csv")
     segment_shard(clips, work / "sound.h5", work / "facts.csv", "bad", SegmentSettings())
     acoustic_shard(work / "sound.h5", work / "acoustic.h5", AcousticSettings())
     facial_shard(work / "facts.csv", work / "facial.h5", "bad", FacialSettings(), landmarker)
@@ -62,9 +65,7 @@ def stages(
         work / "sound.h5", work / "said.csv", "en", TranscribeSettings(), models("whisper-tiny.en"), threads=2
     )
     tables = {name: [work / f"{name}.h5"] for name in ("acoustic", "facial")}
-    make_quality(
-        work / "manifest.csv", [work / "facts.csv"], *tables.values(), [work / "said.csv"], work / "quality.csv"
-    )
+    make_quality(work / "manifest.csv", [work / "facts.csv"], tables, [work / "said.csv"], True, work / "quality.csv")
     return work
 
 
@@ -131,15 +132,15 @@ def test_too_many_bad_clips_stop_the_run_with_a_summary(stages: Path, tmp_path: 
 
 
 def test_corpus_of_nothing_but_missing_files_is_told_as_such(landmarker: Path, tmp_path: Path) -> None:
-    rows = [(f"c{i}", "gone.mp4", np.nan, np.nan, "test", "", "words", np.nan, "0000") for i in range(3)]
+    rows = [(f"c{i}", "gone.mp4", np.nan, np.nan, "test", "", "words", "", "0000") for i in range(3)]
     clips = pd.DataFrame(rows, columns=MANIFEST_COLUMNS)
-    clips.to_csv(tmp_path / "manifest.csv", index=False)
+    write_manifest(clips, NONE_EXCLUDED, tmp_path / "manifest.csv")
     segment_shard(clips, tmp_path / "sound.h5", tmp_path / "facts.csv", "bad", SegmentSettings())
     acoustic_shard(tmp_path / "sound.h5", tmp_path / "acoustic.h5", AcousticSettings())
     facial_shard(tmp_path / "facts.csv", tmp_path / "facial.h5", "bad", FacialSettings(), landmarker)
     tables = {name: [tmp_path / f"{name}.h5"] for name in ("acoustic", "facial")}
-    make_quality(tmp_path / "manifest.csv", [tmp_path / "facts.csv"], *tables.values(), [], tmp_path / "quality.csv")
-    dataset = Dataset(root=Path("x"), columns=Columns(text="text"))
+    make_quality(tmp_path / "manifest.csv", [tmp_path / "facts.csv"], tables, [], True, tmp_path / "quality.csv")
+    dataset = Dataset(root=Path("x"), tables=[Table(file="t.csv")], columns=Columns(text="text"))
     with pytest.raises(UserError, match=r"3 of 3 clips are unusable \(3 missing\)"):
         arguments = (tmp_path / "manifest.csv", tmp_path / "quality.csv", tables, tmp_path / "d.h5")
         assemble("bad", dataset, *arguments, AssembleSettings())

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mse.config import Intensity
-from mse.labels import IntensityText
+from mse.config import Classes, Intensity
+from mse.labels import ClassText, IntensityText, label_text
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,13 @@ def test_what_is_no_answer_stays_none(answer: str) -> None:
 def test_lenient_where_it_is_clear() -> None:
     assert IntensityText(Intensity(), True).read(" 2\n") == 2.0
     assert IntensityText(Intensity(), False).read("+1.5") == 1.5
+
+
+def test_classes_as_names_and_numbers() -> None:
+    task = Classes(classes={"Freude": ["joy"], "愤怒": ["anger", "rage"]})
+    named, numbered = label_text(task, True), ClassText(task.model_copy(update={"answer": "index"}))
+    assert named.legal() == ["Freude", "愤怒"] and numbered.legal() == ["0", "1"]
+    for labels in (named, numbered):
+        assert [labels.read(labels.write(value)) for value in (0.0, 1.0)] == [0.0, 1.0]
+        assert labels.read("joy") is None and labels.read("") is None and labels.read("2") is None
+    assert named.read(" freude\n") == 0.0

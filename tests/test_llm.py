@@ -76,7 +76,15 @@ def test_answers_end_only_where_their_lengths_differ(tiny_llm: Path) -> None:
     for answers, ends in ((["1", "2"], False), (["1", "10"], True)):
         llm = FrozenLLM(tiny_llm, MARKS, Surroundings("", "?", answers, 10))
         assert (llm.answer_ids("1")[-1] == llm.tokenizer.eos_token_id) == ends
-        assert llm.longest_answer == (3 if ends else 1)
+        assert llm.longest_answer == (2 if ends else 1)  # they begin alike: only the rest is asked for
+
+
+def test_what_all_answers_begin_with_is_given(tiny_llm: Path) -> None:
+    asked = FrozenLLM(tiny_llm, MARKS, Surroundings("", "?", [" joy", " jam"], 10))
+    plain = FrozenLLM(tiny_llm, MARKS, Surroundings("", "? j", ["oy", "am"], 10))
+    assert asked.tokenizer.decode(asked.answer_ids(" joy")) == "oy"
+    assert torch.equal(contexts(asked, ["hello"])[0], contexts(plain, ["hello"])[0])
+    assert asked.generate(contexts(asked, ["hello"]))[0].startswith(" j")
 
 
 def test_gradient_reaches_the_pseudo_tokens_and_no_weight(llm: FrozenLLM) -> None:

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, r2_score
 
-from mse.metrics import mosei
+from mse.config import Classes, Intensity
+from mse.metrics import Scorer, classes, mosei, sims
 
 
 def test_edges_by_hand() -> None:
@@ -39,3 +40,46 @@ def test_constant_has_no_correlation() -> None:
     got = mosei(np.full(4, 0.3), np.array([-1.0, 0.0, 1.0, 2.0]))
     assert math.isnan(got["corr"])
     assert math.isnan(mosei(np.zeros(2), np.zeros(2))["non0_acc2"])
+
+
+def test_sims_at_the_edges_by_hand() -> None:
+    truth = np.array([-0.8, -0.7, -0.4, -0.1, 0.0, 0.1, 0.4, 0.7, 1.0])
+    prediction = np.array([-1.5, -0.6, -0.1, 0.0, 0.1, 0.1, 0.5, 0.8, 2.0])
+    got = sims(prediction, truth)
+    # up to 0 against above: truth F F F F F T T T T, prediction F F F F T T T T T
+    assert got["acc2"] == pytest.approx(8 / 9)
+    assert got["acc2_weak"] == pytest.approx(4 / 5)  # |truth| <= 0.4: five clips, one wrong
+    # cuts at -0.1 and 0.1, closed on the right: 0 0 0 0 1 1 2 2 2 against 0 0 0 1 1 1 2 2 2
+    assert got["acc3"] == pytest.approx(8 / 9)
+    # and at -0.7 and 0.7 too: 0 0 1 1 2 2 3 3 4 against 0 1 1 2 2 2 3 4 4
+    assert got["acc5"] == pytest.approx(6 / 9)
+    assert got["mae"] == pytest.approx((0.2 + 0.1 + 0.3 + 0.1 + 0.1 + 0 + 0.1 + 0.1 + 0) / 9)  # clipped to [-1, 1]
+    clipped = np.clip(prediction, -1, 1)
+    assert got["r2"] == pytest.approx(r2_score(truth, clipped))
+    assert got["f1"] == pytest.approx(f1_score(truth > 0, clipped > 0, average="weighted"))
+
+
+def test_classes_by_hand_and_by_scikit_learn() -> None:
+    truth = np.array([0, 0, 0, 1, 1, 2], float)
+    prediction = np.array([0, 0, 1, 1, np.nan, 0], float)
+    got = classes(prediction, truth, ["a", "b", "c", "d"])
+    assert got["accuracy"] == pytest.approx(3 / 6)
+    assert got["f1_a"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
+    assert got["f1_b"] == pytest.approx(2 * 1 / (2 * 1 + 1 + 1))  # the unreadable answer is a miss
+    assert got["f1_c"] == got["f1_d"] == 0
+    assert got["weighted_f1"] == pytest.approx((3 * 2 / 3 + 2 * 0.5) / 6)
+    assert got["macro_f1"] == pytest.approx((2 / 3 + 0.5 + 0) / 3)  # of the classes that occur
+    rng = np.random.default_rng(0)
+    truth, prediction = rng.integers(0, 4, (2, 300)).astype(float)
+    got = classes(prediction, truth, ["a", "b", "c", "d"])
+    assert got["weighted_f1"] == pytest.approx(f1_score(truth, prediction, average="weighted"))
+    assert got["macro_f1"] == pytest.approx(f1_score(truth, prediction, average="macro"))
+
+
+def test_scorer_stands_in_for_unreadable_answers() -> None:
+    numbers = Scorer(Intensity(), np.array([1.0, 2.0]))
+    assert numbers.metrics(np.array([np.nan, 1.0]), np.array([1.5, 1.0]))["mae"] == 0
+    assert numbers.gain({"mae": 0.5}) > numbers.gain({"mae": 0.6}) > numbers.gain({"mae": math.nan})
+    named = Scorer(Classes(classes={"a": ["1"], "b": ["2"]}), np.array([1.0, 1.0, 0.0]))
+    assert (named.constant, named.constant_name, named.unparseable_as) == (1.0, "always b", "wrong")
+    assert named.gain({"weighted_f1": 0.6}) > named.gain({"weighted_f1": 0.5})

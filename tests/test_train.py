@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from mse.adapter import AdapterConfig, MSEAdapter
-from mse.config import AdapterSettings, Backbone, TrainSettings
+from mse.config import AdapterSettings, Backbone, Classes, Intensity, TrainSettings
 from mse.errors import UserError
+from mse.metrics import Scorer
 from mse.plots import coverage, predictions, training
 from mse.predict import predict, read_predictions
 from mse.score import score
@@ -59,6 +60,7 @@ class Rehearsed(Trainer):
     def __init__(self, errors: list[float], **settings: object) -> None:
         self.errors = errors
         self.settings = TrainSettings(**settings)  # type: ignore[arg-type]
+        self.scorer = Scorer(Intensity(), np.zeros(1))
         self.adapter = MSEAdapter(AdapterConfig(acoustic_width=2, facial_width=2, text_width=32))
 
     def epoch(self, number: int) -> float:
@@ -115,7 +117,7 @@ def test_schedule_is_a_rise_and_half_a_cosine() -> None:
 
 def test_metrics_table(run: Callable[..., Path], tmp_path: Path) -> None:
     folder = run("scored")
-    table = read_predictions(folder / "predictions.csv")
+    table = read_predictions(folder / "predictions.csv", Intensity())
     table["prediction"] = table["label"] + 0.1
     table.loc[0, "prediction"] = np.nan  # an answer that was no number
     for name, shift in (("seed-1", 0.0), ("seed-2", 0.2)):
@@ -141,7 +143,7 @@ def test_metrics_table(run: Callable[..., Path], tmp_path: Path) -> None:
 
 def test_collapsed_seed_is_not_left_out_of_the_mean(run: Callable[..., Path], tmp_path: Path) -> None:
     folder = run("collapsed")
-    table = read_predictions(folder / "predictions.csv")
+    table = read_predictions(folder / "predictions.csv", Intensity())
     table.assign(prediction=table["label"]).to_csv(tmp_path / "good.csv", index=False)
     table.assign(prediction=0.5).to_csv(tmp_path / "flat.csv", index=False)
     score(
@@ -157,7 +159,7 @@ def test_collapsed_seed_is_not_left_out_of_the_mean(run: Callable[..., Path], tm
 
 def test_tables_of_other_clips_are_not_mixed(run: Callable[..., Path], tmp_path: Path) -> None:
     folder = run("scored2")
-    read_predictions(folder / "predictions.csv").iloc[1:].to_csv(tmp_path / "p.csv", index=False)
+    read_predictions(folder / "predictions.csv", Intensity()).iloc[1:].to_csv(tmp_path / "p.csv", index=False)
     with pytest.raises(UserError, match="not the same clips"):
         score(
             folder.parent / "dataset.h5",
@@ -173,8 +175,49 @@ def test_figures_are_drawn_the_same_twice(run: Callable[..., Path], tmp_path: Pa
     table.to_csv(tmp_path / "quality.csv", index=False)
     for out in ("a", "b"):
         training([folder / "history.csv"], tmp_path / out / "training.svg")
-        predictions([folder / "predictions.csv"], tmp_path / out / "predictions.svg")
+        predictions([folder / "predictions.csv"], folder.parent / "dataset.h5", tmp_path / out / "predictions.svg")
         coverage(tmp_path / "quality.csv", tmp_path / out / "coverage.svg")
     for name in ("training", "predictions", "coverage"):
         first, second = ((tmp_path / out / f"{name}.svg").read_bytes() for out in ("a", "b"))
         assert first == second and b"</svg>" in first
+
+
+@pytest.mark.parametrize("modalities", [["acoustic"], ["facial", "text"], ["text"], ["acoustic", "facial"]])
+def test_corpus_without_some_modalities(modalities: list[str], tmp_path: Path, tiny_llm: Path) -> None:
+    """What no clip has is absent from shards to adapter, which stands in its learned vectors."""
+    data = make_dataset(tmp_path, modalities=modalities)
+    train(data, tiny_llm, "tiny", MARKS, SHAPE, SETTINGS, 1, tmp_path / "adapter", tmp_path / "history.csv")
+    predict(data, tiny_llm, MARKS, tmp_path / "adapter", SETTINGS, tmp_path / "p.csv")
+    table = read_predictions(tmp_path / "p.csv", Intensity())
+    assert len(table) == 10 and (table["text"].fillna("") == ("it is so" if "text" in modalities else "")).all()
+    adapter = MSEAdapter.from_pretrained(tmp_path / "adapter")
+    names = set(adapter.state_dict())
+    for modality in ("acoustic", "facial"):
+        assert any(name.startswith(f"{modality}.lstm") for name in names) == (modality in modalities)
+        assert f"{modality}.absent" in names
+    assert set(adapter.config.feature_digests) == set(modalities) - {"text"}
+
+
+def test_classes_are_learned_scored_and_drawn(tmp_path: Path, tiny_llm: Path) -> None:
+    task = Classes(classes={"sad": ["-"], "glad": ["+"]}, answer="index")
+    data = make_dataset(tmp_path, task=task)
+    settings = SETTINGS.model_copy(update={"schedule_epochs": 12, "patience_epochs": 12, "learning_rate": 0.02})
+    train(data, tiny_llm, "tiny", MARKS, SHAPE, settings, 1, tmp_path / "adapter", tmp_path / "history.csv")
+    predict(data, tiny_llm, MARKS, tmp_path / "adapter", settings, tmp_path / "1" / "predictions.csv")
+    shown = pd.read_csv(tmp_path / "1" / "predictions.csv", dtype=str)
+    assert set(shown["label"]) == {"sad", "glad"} and set(shown["answer"]) <= {"0", "1"}
+    shown.loc[0, "prediction"] = None  # an answer that was no class is wrong, whatever the truth
+    shown.loc[1:, "prediction"] = shown.loc[1:, "label"]
+    shown.to_csv(tmp_path / "edited.csv", index=False)
+    score(data, [tmp_path / "1" / "predictions.csv", tmp_path / "edited.csv"], ["a", "b"], tmp_path / "m.csv")
+    metrics = pd.read_csv(tmp_path / "m.csv").set_index("run")
+    n = len(shown)
+    assert metrics.loc["b", "accuracy"] == pytest.approx((n - 1) / n, abs=1e-4)
+    assert metrics.loc["b", "unparseable"] == 1
+    assert list(metrics.columns[2:7]) == ["accuracy", "weighted_f1", "macro_f1", "f1_sad", "f1_glad"]
+    assert metrics.loc["a", "accuracy"] > metrics.loc["constant", "accuracy"]
+    predictions([tmp_path / "1" / "predictions.csv", tmp_path / "edited.csv"], data, tmp_path / "confusion.svg")
+    assert b"</svg>" in (tmp_path / "confusion.svg").read_bytes()
+    training([tmp_path / "history.csv"], tmp_path / "training.svg")
+    with pytest.raises(UserError, match="these are no labels of the corpus's task"):
+        read_predictions(tmp_path / "edited.csv", Classes(classes={"a": ["1"], "b": ["2"]}))

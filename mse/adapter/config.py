@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from mse.config import AdapterSettings, Section, TrainSettings
 
@@ -10,8 +10,8 @@ from mse.config import AdapterSettings, Section, TrainSettings
 class AdapterConfig(Section):
     """config.json of a saved adapter."""
 
-    acoustic_width: PositiveInt = Field(description="features of an acoustic frame")
-    facial_width: PositiveInt = Field(description="features of a facial frame")
+    acoustic_width: NonNegativeInt = Field(description="features of an acoustic frame; 0: the corpus has no sound")
+    facial_width: NonNegativeInt = Field(description="features of a facial frame; 0: the corpus has no picture")
     text_width: PositiveInt = Field(description="the LLM's hidden size (d)")
     embedding_rms: PositiveFloat = Field(1.0, description="root mean square of the LLM's embedding matrix")
     backbone: str = Field("", description="the LLM it was trained with")

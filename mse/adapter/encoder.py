@@ -10,7 +10,7 @@ class SequenceEncoder(nn.Module):
     """A single-layer LSTM over the real frames, summed up over time and projected.
 
     Args:
-        width: features of a frame (D).
+        width: features of a frame (D); 0 for a modality that no clip has.
         hidden: LSTM units.
         out: width of the summary.
         pooling: `last` takes the state after the last real frame (paper), `mean` the mean of all real ones.
@@ -22,8 +22,9 @@ class SequenceEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.pooling = pooling
-        self.lstm = nn.LSTM(width, hidden, batch_first=True)
-        self.linear = nn.Linear(hidden, out)
+        self.out = out
+        self.lstm = nn.LSTM(width, hidden, batch_first=True) if width else None
+        self.linear = nn.Linear(hidden, out) if width else None
         # Not zeros: both modalities absent would leave nothing to normalise, and a huge gradient.
         self.absent = nn.Parameter(0.1 * torch.randn(out)) if learned_absence else None
 
@@ -37,6 +38,9 @@ class SequenceEncoder(nn.Module):
         Returns:
             shape (B, out).
         """
+        if self.lstm is None or self.linear is None:
+            nothing = torch.zeros(len(lengths), self.out, device=values.device)
+            return nothing if self.absent is None else self.absent.expand_as(nothing)
         states, _ = self.lstm(values)  # (B, T, h); padding comes after, so it can't reach a real frame's state
         if self.pooling == "last":
             last = (lengths.clamp(min=1) - 1)[:, None, None].expand(-1, 1, states.shape[2])

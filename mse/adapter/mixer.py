@@ -1,5 +1,6 @@
 """Text-Guide-Mixer: the text decides what of sound and picture counts (paper, "TGM")."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -9,11 +10,13 @@ class TextGuideMixer(nn.Module):
     Args:
         text_width: the LLM's hidden size (d).
         width: width of the fused vector.
+        learned_absence: stand in a learned vector for clips without any word, else the projection's bias alone.
     """
 
-    def __init__(self, text_width: int, width: int) -> None:
+    def __init__(self, text_width: int, width: int, learned_absence: bool) -> None:
         super().__init__()
         self.text = nn.Linear(text_width, width)
+        self.absent = nn.Parameter(0.1 * torch.randn(width)) if learned_absence else None
 
     def forward(self, acoustic: Tensor, facial: Tensor, embeddings: Tensor, mask: Tensor) -> Tensor:
         """Mix.
@@ -30,4 +33,6 @@ class TextGuideMixer(nn.Module):
         real = mask.to(embeddings.dtype)[:, :, None]
         mean = (embeddings * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)  # (B, d)
         text: Tensor = self.text(mean)
+        if self.absent is not None:
+            text = torch.where(mask.any(dim=1)[:, None], text, self.absent)
         return acoustic * text + facial * text

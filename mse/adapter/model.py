@@ -35,7 +35,7 @@ class MSEAdapter(nn.Module):
         self.facial = SequenceEncoder(
             config.facial_width, s.facial_hidden, s.fusion_width, s.pooling, s.learned_absence
         )
-        self.mixer = TextGuideMixer(config.text_width, s.fusion_width)
+        self.mixer = TextGuideMixer(config.text_width, s.fusion_width, s.learned_absence)
         self.fusion = MultiScaleFusion(config.text_width, s.fusion_width, s.pseudo_tokens)
         self.gain = nn.Parameter(torch.tensor(config.embedding_rms)) if s.match_embedding_rms else None
 

@@ -7,6 +7,7 @@ padded on the left, so that all answers of a batch start at one position and log
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,15 @@ class FrozenLLM:
         self._max_text_tokens = around.max_text_tokens
         self._answer_prefix = backbone.answer_prefix
         # Where all answers are of one length, none needs an end.
-        lengths = {len(self._ids(self._answer_prefix + answer)) for answer in around.answers}
+        answers = [self._ids(self._answer_prefix + answer) for answer in around.answers]
+        lengths = {len(ids) for ids in answers}
         self._end = [] if len(lengths) == 1 else [int(self.tokenizer.eos_token_id)]
-        self.longest_answer = max(lengths) + len(self._end)
+        # What all answers begin with, such as a space, is given and not asked for.
+        alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*answers, strict=False))
+        self._given: list[int] = [tokens[0] for tokens in alike]
+        self.longest_answer = max(lengths) - len(self._given) + len(self._end)
         bos = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
-        self._closing = self._embed(self._ids(backbone.close_mark + around.prompt))  # (1, L, d)
+        self._closing = self._embed(self._ids(backbone.close_mark + around.prompt) + self._given)  # (1, L, d)
         self._opening = self._read_opening(bos + self._ids(around.preamble + backbone.open_mark))
 
     @torch.no_grad()
@@ -117,7 +122,7 @@ class FrozenLLM:
 
     def answer_ids(self, answer: str) -> list[int]:
         """Tokens that the LLM is to write for an answer."""
-        return self._ids(self._answer_prefix + answer) + self._end
+        return self._ids(self._answer_prefix + answer)[len(self._given) :] + self._end
 
     def embed_texts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Embeddings (B, L, d) of texts, padded on the right, and their mask (B, L)."""
@@ -182,7 +187,7 @@ class FrozenLLM:
         answers = []
         for ids in torch.stack(chosen, dim=1).tolist():
             kept = ids[: ids.index(self._end[0])] if self._end and self._end[0] in ids else ids
-            answers.append(str(self.tokenizer.decode(kept)))
+            answers.append(str(self.tokenizer.decode(self._given + kept)))
         return answers
 
     def _forward(self, embeddings: Tensor, mask: Tensor, cache: Any, logits: int) -> Any:

@@ -1,13 +1,17 @@
 # Everything that the rules ask of the configuration and the manifests. Rules themselves hold no logic.
 
 import hashlib
+import sys
 from functools import cache
 from pathlib import Path
 
 from mse import config as mse_config
+from mse.config.files import RELEASED_SUFFIX
 from mse.corpus import EXTRACTION_COLUMNS, read_manifest
+from mse.corpus.sources import plain_tables
 from mse.errors import UserError
 from mse.fetch import load_registry
+from mse.missing import missing_for
 from mse.stages import STAGES
 
 
@@ -17,6 +21,11 @@ wildcard_constraints:
     model=r"[\w.-]+",
     shard=r"\d+",
     seed=r"\d+",
+
+
+# Released features come as a file, all others are made here; the name says which (mse/config/files.py).
+RELEASED = rf"[\w.-]+{RELEASED_SUFFIX}"
+RAW = rf"(?![\w.-]*{RELEASED_SUFFIX}/)[\w.-]+"
 
 
 def checked(function, *arguments):
@@ -31,7 +40,13 @@ CONFIG = checked(
     mse_config.parse, mse_config.Config, config, "config/config.yaml or --config"
 )
 MODELS = "resources/models"
+DEMO = "demo"  # the one corpus that is made here
 REGISTRY = checked(load_registry, Path("resources/models.yaml"))
+
+# Snakemake would tell only the first thing that is missing, and only as a file that no rule makes.
+MISSING = missing_for(sys.argv[1:], CONFIG, REGISTRY, made_here=[DEMO])
+if MISSING:
+    sys.exit("\n".join(f"error: {line}" for line in MISSING))
 
 
 @cache
@@ -50,7 +65,7 @@ def as_json(section, **limits):
 
 def dataset_json(wildcards):
     """What a corpus is, without how to train on it."""
-    return as_json(dataset(wildcards.dataset), exclude={"adapter", "train"})
+    return as_json(dataset(wildcards.dataset), exclude={"segment", "adapter", "train"})
 
 
 def backbone_json(wildcards):
@@ -67,9 +82,17 @@ def train_settings(wildcards):
     )
 
 
-def corpus_table(wildcards):
-    described = dataset(wildcards.dataset)
-    return str(described.root / described.table)
+def segment_json(wildcards):
+    return as_json(mse_config.segment_settings(CONFIG, dataset(wildcards.dataset)))
+
+
+def corpus_tables(wildcards):
+    return [str(path) for path in plain_tables(dataset(wildcards.dataset))]
+
+
+def released_mb(wildcards, input):
+    """A pickle is read whole; twice its size covers what is written meanwhile."""
+    return 1000 + 2 * input.size_mb
 
 
 # --- the manifest, once it is there ---
@@ -81,43 +104,94 @@ def shards_of(path, modified):
     return dict(tuple(checked(read_manifest, Path(path)).groupby("shard")))
 
 
-def shards(dataset_name):
-    path = checkpoints.manifest.get(dataset=dataset_name).output[0]
+def shards(dataset_name, table="manifest"):
+    """Clips by shard, once the checkpoint of that name has run."""
+    if dataset(dataset_name).released:
+        table = "released"
+    path = getattr(checkpoints, table).get(dataset=dataset_name).output[0]
     return shards_of(path, Path(path).stat().st_mtime_ns)
 
 
+def media_of(clips):
+    """Recordings of some clips. One that is missing is no missing input: its clips say so in quality.csv."""
+    return [path for path in clips["media"].unique() if Path(path).exists()]
+
+
+def digest_of(clips):
+    """What extraction depends on, so that a changed label or text extracts nothing again."""
+    text = clips[EXTRACTION_COLUMNS].to_csv(index=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def shard_media(wildcards):
-    """Recordings of a shard. One that is missing is no missing input: its clips say so in quality.csv."""
-    media = shards(wildcards.dataset)[wildcards.shard]["media"].unique()
-    return [path for path in media if Path(path).exists()]
+    return media_of(shards(wildcards.dataset)[wildcards.shard])
 
 
 def shard_digest(wildcards):
-    """What extraction depends on, so that a changed label or text extracts nothing again."""
-    rows = shards(wildcards.dataset)[wildcards.shard][EXTRACTION_COLUMNS]
-    return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()[:16]
+    return digest_of(shards(wildcards.dataset)[wildcards.shard])
 
 
-def of_all_shards(pattern):
-    """Input function: a file a shard."""
+def recording_media(wildcards):
+    return media_of(shards(wildcards.dataset, "recordings")[wildcards.shard])
+
+
+def recording_digest(wildcards):
+    return digest_of(shards(wildcards.dataset, "recordings")[wildcards.shard])
+
+
+def cut_model(wildcards):
+    at_sentences = dataset(wildcards.dataset).cut.at == "sentences"
+    return f"{MODELS}/{CONFIG.transcribe.model}/fetched.json" if at_sentences else []
+
+
+def utterances(wildcards):
+    if not dataset(wildcards.dataset).cut:
+        return []
+    names = sorted(shards(wildcards.dataset, "recordings"))
+    return expand(f"work/{wildcards.dataset}/recordings/{{shard}}.csv", shard=names)
+
+
+def recordings_option(wildcards):
+    cut = dataset(wildcards.dataset).cut
+    return [f"--recordings=work/{wildcards.dataset}/recordings"] if cut else []
+
+
+def stage_folder(dataset_name, stage):
+    """Where a stage's shards lie, or "" where the corpus needs no such stage."""
+    described = dataset(dataset_name)
+    folders = {
+        "facts": ("segments", described.needs_media),
+        "acoustic": ("features/acoustic", "acoustic" in described.modalities),
+        "facial": ("features/facial", "facial" in described.modalities),
+        "transcripts": ("transcripts", described.needs_asr),
+    }
+    folder, needed = folders[stage]
+    return f"work/{dataset_name}/{folder}" if needed else ""
+
+
+def of_all_shards(stage, suffix):
+    """Input function: a file a shard, or none where the corpus needs no such stage."""
 
     def files(wildcards):
-        names = sorted(shards(wildcards.dataset))
-        return expand(pattern, dataset=wildcards.dataset, shard=names)
+        folder = stage_folder(wildcards.dataset, stage)
+        names = sorted(shards(wildcards.dataset)) if folder else []
+        return [f"{folder}/{shard}{suffix}" for shard in names]
 
     return files
 
 
-def transcripts(wildcards):
-    if dataset(wildcards.dataset).text_from == "corpus":
-        return []
-    return of_all_shards("work/{dataset}/transcripts/{shard}.csv")(wildcards)
+def stage_options(*stages):
+    """Params function: the options that name the folders of these stages."""
+
+    def options(wildcards):
+        folders = {stage: stage_folder(wildcards.dataset, stage) for stage in stages}
+        return [f"--{stage}={folder}" for stage, folder in folders.items() if folder]
+
+    return options
 
 
-def transcripts_option(wildcards):
-    if dataset(wildcards.dataset).text_from == "corpus":
-        return ""
-    return f"--transcripts work/{wildcards.dataset}/transcripts"
+def text_option(wildcards):
+    return "--text" if "text" in dataset(wildcards.dataset).modalities else "--no-text"
 
 
 def of_all_seeds(name):

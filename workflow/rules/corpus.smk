@@ -45,15 +45,17 @@ rule demo:
         "mse demo data/demo --recipe {input.recipe:q} --jobs {threads} 2>&1 | tee {log:q}"
 
 
-checkpoint manifest:
+# For corpora of long recordings alone (`cut` in the corpus's YAML): what there is, then where utterances lie.
+checkpoint recordings:
     input:
-        corpus_table,
+        corpus_tables,
     output:
-        "work/{dataset}/manifest.csv",
+        recordings="work/{dataset}/recordings/manifest.csv",
+        excluded="work/{dataset}/recordings/excluded.csv",
     log:
-        "logs/{dataset}/manifest.log",
+        "logs/{dataset}/recordings.log",
     benchmark:
-        "benchmarks/{dataset}/manifest.tsv"
+        "benchmarks/{dataset}/recordings.tsv"
     conda:
         "../../environment.yml"
     resources:
@@ -63,6 +65,91 @@ checkpoint manifest:
         dataset=dataset_json,
         version=STAGES["manifest"],
     message:
+        "Listing the recordings of {wildcards.dataset}"
+    shell:
+        "mse manifest {params.dataset:q} --out {output.recordings:q} 2>&1 | tee {log:q}"
+
+
+rule cut:
+    input:
+        recordings=ancient("work/{dataset}/recordings/manifest.csv"),
+        media=recording_media,
+        model=cut_model,
+    output:
+        "work/{dataset}/recordings/{shard}.csv",
+    log:
+        "logs/{dataset}/cut/{shard}.log",
+    benchmark:
+        "benchmarks/{dataset}/cut/{shard}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        clips=recording_digest,
+        language=lambda wildcards: dataset(wildcards.dataset).language,
+        speech=as_json(CONFIG.transcribe),
+        settings=lambda wildcards: as_json(dataset(wildcards.dataset).cut),
+        version=STAGES["cut"],
+    message:
+        "Finding utterances in {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "mse cut {input.recordings:q} --shard {wildcards.shard} --out {output:q} --language {params.language}"
+        " --speech {params.speech:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
+
+
+# Features that others extracted, in place of everything up to the shards.
+checkpoint released:
+    input:
+        corpus_tables,
+    output:
+        manifest="work/{dataset}/manifest.csv",
+        excluded="work/{dataset}/excluded.csv",
+        features=directory("work/{dataset}/features"),
+    log:
+        "logs/{dataset}/import.log",
+    benchmark:
+        "benchmarks/{dataset}/import.tsv"
+    wildcard_constraints:
+        dataset=RELEASED,
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=released_mb,
+        runtime=60,
+    params:
+        dataset=dataset_json,
+        version=STAGES["import"],
+    message:
+        "Importing the released features of {wildcards.dataset}"
+    shell:
+        "mse import {params.dataset:q} --name {wildcards.dataset} --out work/{wildcards.dataset} 2>&1 | tee {log:q}"
+
+
+checkpoint manifest:
+    input:
+        corpus_tables,
+        utterances,
+    output:
+        manifest="work/{dataset}/manifest.csv",
+        excluded="work/{dataset}/excluded.csv",
+    log:
+        "logs/{dataset}/manifest.log",
+    benchmark:
+        "benchmarks/{dataset}/manifest.tsv"
+    wildcard_constraints:
+        dataset=RAW,
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        dataset=dataset_json,
+        recordings=recordings_option,
+        version=STAGES["manifest"],
+    message:
         "Checking the corpus {wildcards.dataset}"
     shell:
-        "mse manifest {params.dataset:q} --out {output:q} 2>&1 | tee {log:q}"
+        "mse manifest {params.dataset:q} --out {output.manifest:q} {params.recordings:q} 2>&1 | tee {log:q}"

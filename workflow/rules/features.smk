@@ -21,7 +21,7 @@ rule segment:
         runtime=30,
     params:
         clips=shard_digest,
-        settings=as_json(CONFIG.segment),
+        settings=segment_json,
         version=STAGES["segment"],
     message:
         "Cutting the sound of {wildcards.dataset}, shard {wildcards.shard}"
@@ -39,6 +39,8 @@ rule acoustic:
         "logs/{dataset}/acoustic/{shard}.log",
     benchmark:
         "benchmarks/{dataset}/acoustic/{shard}.tsv"
+    wildcard_constraints:
+        dataset=RAW,
     conda:
         "../../environment.yml"
     resources:
@@ -64,6 +66,8 @@ rule facial:
         "logs/{dataset}/facial/{shard}.log",
     benchmark:
         "benchmarks/{dataset}/facial/{shard}.tsv"
+    wildcard_constraints:
+        dataset=RAW,
     conda:
         "../../environment.yml"
     resources:
@@ -109,10 +113,10 @@ rule transcribe:
 rule quality:
     input:
         manifest="work/{dataset}/manifest.csv",
-        facts=of_all_shards("work/{dataset}/segments/{shard}.csv"),
-        acoustic=of_all_shards("work/{dataset}/features/acoustic/{shard}.h5"),
-        facial=of_all_shards("work/{dataset}/features/facial/{shard}.h5"),
-        transcripts=transcripts,
+        facts=of_all_shards("facts", ".csv"),
+        acoustic=of_all_shards("acoustic", ".h5"),
+        facial=of_all_shards("facial", ".h5"),
+        transcripts=of_all_shards("transcripts", ".csv"),
     output:
         "work/{dataset}/quality.csv",
     log:
@@ -125,14 +129,13 @@ rule quality:
         mem_mb=2000,
         runtime=20,
     params:
-        transcripts=transcripts_option,
+        stages=stage_options("facts", "acoustic", "facial", "transcripts"),
+        text=text_option,
         version=STAGES["quality"],
     message:
         "Judging the clips of {wildcards.dataset}"
     shell:
-        "mse quality --manifest {input.manifest:q} --facts work/{wildcards.dataset}/segments"
-        " --acoustic work/{wildcards.dataset}/features/acoustic"
-        " --facial work/{wildcards.dataset}/features/facial {params.transcripts}"
+        "mse quality --manifest {input.manifest:q} {params.stages:q} {params.text}"
         " --out {output:q} 2>&1 | tee {log:q}"
 
 
@@ -140,8 +143,8 @@ rule assemble:
     input:
         manifest="work/{dataset}/manifest.csv",
         quality="work/{dataset}/quality.csv",
-        acoustic=of_all_shards("work/{dataset}/features/acoustic/{shard}.h5"),
-        facial=of_all_shards("work/{dataset}/features/facial/{shard}.h5"),
+        acoustic=of_all_shards("acoustic", ".h5"),
+        facial=of_all_shards("facial", ".h5"),
     output:
         "work/{dataset}/dataset.h5",
     log:
@@ -155,12 +158,11 @@ rule assemble:
         runtime=20,
     params:
         dataset=dataset_json,
+        stages=stage_options("acoustic", "facial"),
         settings=as_json(CONFIG.assemble),
         version=STAGES["assemble"],
     message:
         "Assembling {wildcards.dataset}"
     shell:
         "mse assemble {params.dataset:q} --name {wildcards.dataset} --manifest {input.manifest:q}"
-        " --quality {input.quality:q} --acoustic work/{wildcards.dataset}/features/acoustic"
-        " --facial work/{wildcards.dataset}/features/facial --out {output:q}"
-        " --settings {params.settings:q} 2>&1 | tee {log:q}"
+        " --quality {input.quality:q} {params.stages:q} --out {output:q} --settings {params.settings:q} 2>&1 | tee {log:q}"

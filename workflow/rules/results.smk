@@ -46,7 +46,8 @@ rule plot_training:
 
 rule plot_predictions:
     input:
-        of_all_seeds("predictions.csv"),
+        dataset="work/{dataset}/dataset.h5",
+        predictions=of_all_seeds("predictions.csv"),
     output:
         "results/{dataset}/{backbone}/figures/predictions.{format}",
     log:
@@ -61,7 +62,7 @@ rule plot_predictions:
     message:
         "Drawing the predictions for {wildcards.dataset} with {wildcards.backbone}"
     shell:
-        "mse plot predictions {input:q} --out {output:q} 2>&1 | tee {log:q}"
+        "mse plot predictions {input.dataset:q} {input.predictions:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule plot_coverage:

@@ -1,0 +1,74 @@
+"""One typed, closed definition of every configuration file.
+
+`Config` is config/config.yaml, `Dataset` is a file in config/datasets/, `Backbone` one in config/backbones/.
+Unknown keys, wrong types and impossible values raise a UserError that names file, key, value and choices.
+"""
+
+from mse.config.backbone import Backbone
+from mse.config.dataset import (
+    Classes,
+    Columns,
+    Cut,
+    Dataset,
+    Exclusion,
+    HashSplit,
+    Intensity,
+    Released,
+    Table,
+    Task,
+    ValueSplit,
+)
+from mse.config.files import (
+    adapter_settings,
+    find,
+    load_backbone,
+    load_dataset,
+    segment_settings,
+    train_settings,
+    write_schemas,
+)
+from mse.config.section import Section, parse, read_yaml, settings
+from mse.config.settings import (
+    AcousticSettings,
+    AdapterSettings,
+    AssembleSettings,
+    Config,
+    FacialSettings,
+    SegmentSettings,
+    TrainSettings,
+    TranscribeSettings,
+)
+
+__all__ = [
+    "AcousticSettings",
+    "AdapterSettings",
+    "AssembleSettings",
+    "Backbone",
+    "Classes",
+    "Columns",
+    "Config",
+    "Cut",
+    "Dataset",
+    "Exclusion",
+    "FacialSettings",
+    "HashSplit",
+    "Intensity",
+    "Released",
+    "Section",
+    "SegmentSettings",
+    "Table",
+    "Task",
+    "TrainSettings",
+    "TranscribeSettings",
+    "ValueSplit",
+    "adapter_settings",
+    "find",
+    "load_backbone",
+    "load_dataset",
+    "parse",
+    "read_yaml",
+    "segment_settings",
+    "settings",
+    "train_settings",
+    "write_schemas",
+]

@@ -1,0 +1,118 @@
+"""A closed group of settings, and one message for each mistake in it."""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mse.errors import UserError
+
+
+class Section(BaseModel):
+    """A closed, immutable group of settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    variant: ClassVar[str] = ""  # its name among the sections that a key may hold
+
+
+S = TypeVar("S", bound=Section)
+
+
+def parse(kind: type[S], values: Mapping[str, Any], source: str) -> S:
+    """Validate a mapping against a section.
+
+    Args:
+        kind: the section's class.
+        values: what a file (or the command line) says.
+        source: where it was said, for the message.
+
+    Raises:
+        UserError: every unknown key, wrong type and impossible value, one a line.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as e:
+        lines = [_explain(kind, problem) for problem in e.errors()]
+        raise UserError(f"{source}: " + f"\n{source}: ".join(lines)) from e
+
+
+def _explain(kind: type[Section], problem: Any) -> str:
+    location, known = _place(kind, problem["loc"])
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+        return f"unknown key {key!r}; {hint}"
+    if problem["type"] == "missing":
+        return f"key {key!r} is missing"
+    reason = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "string_type" and isinstance(problem["input"], int | float):
+        reason += "; put it in quotes, as it is written in the corpus"
+    return f"{key} = {problem['input']!r}: {reason}" if key else reason
+
+
+def _place(kind: type[Section], location: Sequence[str | int]) -> tuple[list[str], list[str]]:
+    """The keys that lead to a problem, as the user wrote them, and the legal keys at that place.
+
+    Pydantic puts the chosen variant of a union between the keys; nobody wrote that.
+    """
+    written, known = [], list(kind.model_fields)
+    variants: list[type[Section]] = [kind]
+    chosen = False  # whether the variant of a union is settled
+    for part in map(str, location):
+        if len(variants) > 1 and not chosen and part in [section.variant for section in variants]:
+            variants = [section for section in variants if section.variant == part]
+            chosen, known = True, list(variants[0].model_fields)
+            continue
+        fields = [section.model_fields[part] for section in variants if part in section.model_fields]
+        known = [name for section in variants for name in section.model_fields]
+        written.append(part)
+        if fields:
+            variants, chosen = _sections(fields[0].annotation) or variants, False
+    return written, known
+
+
+def _sections(annotation: Any) -> list[type[Section]]:
+    """The sections inside an annotation such as `Annotated[A | B, ...] | None` or `list[A]`."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [section for argument in get_args(annotation) for section in _sections(argument)]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        UserError: the file is missing, no YAML, or no mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise UserError(f"{path}: no such file") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise UserError(f"{path}: not valid YAML: {e}") from e
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected keys with values, found {type(values).__name__}")
+    return values
+
+
+def settings(kind: type[S], text: str | None) -> S:
+    """Read one section from the command line.
+
+    Args:
+        kind: the section's class.
+        text: JSON text, the path of a YAML file, or None for the defaults.
+    """
+    if text is None:
+        return kind()
+    if text.lstrip().startswith("{"):
+        try:
+            return parse(kind, json.loads(text), f"{kind.__name__} (JSON)")
+        except json.JSONDecodeError as e:
+            raise UserError(f"{kind.__name__}: not valid JSON: {e}") from e
+    return parse(kind, read_yaml(Path(text)), text)

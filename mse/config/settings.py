@@ -1,0 +1,111 @@
+"""config/config.yaml: how features are made and adapters trained."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from mse.config.section import Section
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class SegmentSettings(Section):
+    """Cutting the sound of clips out of their recordings."""
+
+    min_s: PositiveFloat = Field(0.2, description="a shorter clip is unusable (seconds)")
+    max_s: PositiveFloat = Field(60.0, description="a longer clip is cut here, with a note in quality.csv (seconds)")
+
+
+class AcousticSettings(Section):
+    """openSMILE descriptors."""
+
+    feature_set: Literal["eGeMAPSv02", "GeMAPSv01b", "ComParE_2016", "emobase"] = Field(
+        "eGeMAPSv02", description="openSMILE feature set; its low-level descriptors are taken"
+    )
+    rate_hz: PositiveFloat = Field(20.0, description="frames a second; openSMILE's 100 are averaged down to it")
+
+
+class FacialSettings(Section):
+    """MediaPipe's face landmarks, blendshapes and head pose."""
+
+    rate_hz: PositiveFloat = Field(10.0, description="pictures looked at, a second")
+    max_side_px: PositiveInt = Field(640, description="larger pictures are scaled down to this (pixels)")
+    min_confidence: Fraction = Field(0.5, description="least confidence that a found face is a face")
+
+
+class TranscribeSettings(Section):
+    """Speech recognition with faster-whisper."""
+
+    model: str = Field("whisper-tiny.en", description="a name in resources/models.yaml")
+    beam_size: PositiveInt = Field(5, description="width of the beam search")
+    compute_type: Literal["int8", "int8_float32", "float16", "float32"] = Field(
+        "int8", description="arithmetic of the recogniser"
+    )
+
+
+class AssembleSettings(Section):
+    """Putting the features of all clips together."""
+
+    clip_sd: PositiveFloat = Field(5.0, description="normalised features are clipped to +- this many deviations")
+    max_bad_fraction: Fraction = Field(0.1, description="the run stops when more of the clips are unusable")
+
+
+class AdapterSettings(Section):
+    """The MSE-Adapter (paper, section Method). README says why the defaults differ from it."""
+
+    acoustic_hidden: PositiveInt = Field(64, description="LSTM units that listen (h_a)")
+    facial_hidden: PositiveInt = Field(32, description="LSTM units that look (h_v)")
+    fusion_width: PositiveInt = Field(256, description="width of the fused vector")
+    pseudo_tokens: PositiveInt = Field(4, description="pseudo tokens put before the text (n)")
+    pooling: Literal["last", "mean"] = Field(
+        "mean", description="summary over time: the last LSTM state (paper) or the mean of its outputs"
+    )
+    match_embedding_rms: bool = Field(
+        True,
+        description="normalise the mixed vector, and pseudo tokens to the LLM's embeddings (paper: false)",
+    )
+    learned_absence: bool = Field(
+        True, description="a learned vector stands for a modality that a clip lacks (paper: false, zeros)"
+    )
+
+
+class TrainSettings(Section):
+    """The training of one adapter."""
+
+    learning_rate: PositiveFloat = Field(3e-3, description="peak of the cosine schedule")
+    batch_size: PositiveInt = Field(8, description="clips a step")
+    schedule_epochs: PositiveInt = Field(14, description="length of the learning-rate schedule, and the most epochs")
+    patience_epochs: PositiveInt = Field(6, description="stop after this many epochs without a better validation")
+    warmup_fraction: Fraction = Field(0.1, description="share of the schedule that warms up linearly")
+    adam_eps: PositiveFloat = Field(1e-8, description="epsilon of AdamW (paper: 1e-4)")
+    weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
+    max_grad_norm: PositiveFloat | None = Field(1.0, description="clip the gradient's norm here; null: never (paper)")
+    max_text_tokens: PositiveInt = Field(50, description="a longer text is cut here (tokens)")
+    threads: PositiveInt = Field(2, description="CPU threads; part of what makes numbers reproducible")
+
+
+class Config(Section):
+    """config/config.yaml."""
+
+    config_path: list[Path] = Field(
+        [Path("config")],
+        description="folders searched in this order for datasets/NAME.yaml and backbones/NAME.yaml",
+    )
+    roots: dict[str, Path] = Field(
+        {}, description="where corpora lie, by name, instead of the folder that their own file gives as root"
+    )
+    seeds: list[NonNegativeInt] = Field([1111, 2222, 3333], min_length=1, description="one adapter is trained for each")
+    segment: SegmentSettings = SegmentSettings()
+    acoustic: AcousticSettings = AcousticSettings()
+    facial: FacialSettings = FacialSettings()
+    transcribe: TranscribeSettings = TranscribeSettings()
+    assemble: AssembleSettings = AssembleSettings()
+    adapter: AdapterSettings = AdapterSettings()
+    train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds = {self.seeds}: a seed stands there twice and would count twice in the mean")
+        return self

@@ -1,0 +1,279 @@
+"""Put each clip's facts together out of the corpus's rows, and say everything that is wrong with them."""
+
+import hashlib
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mse.config import Classes, Dataset, HashSplit, Intensity, Task, ValueSplit
+from mse.corpus.manifest import MANIFEST_COLUMNS, SPLITS, deal
+from mse.corpus.sources import Row, read_rows
+from mse.errors import UserError
+from mse.progress import say
+from mse.templates import Template
+
+MOST_MISTAKES_SHOWN = 20
+FIELDS = ("clip_id", "media", "start", "end", "speaker", "text", "label")
+CLOCK = re.compile(r"(?:(?:(?P<h>\d+):)?(?P<m>\d{1,2}):)?(?P<s>\d+(?:[.,]\d*)?)")
+# Windows' punctuation, read by someone as Latin-1: the C1 control characters mean nothing in a text.
+MISREAD = {code: bytes([code]).decode("cp1252", errors="ignore") or " " for code in range(0x80, 0xA0)}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus that was read and found in order.
+
+    Attributes:
+        clips: table with MANIFEST_COLUMNS and the extra columns; a label is text, a class's its name.
+        excluded: clip_id and reason of what the corpus's YAML leaves out.
+        notes: what is allowed but looks odd.
+    """
+
+    clips: pd.DataFrame
+    excluded: pd.DataFrame
+    notes: list[str]
+
+
+def require_root(name: str, dataset: Dataset) -> None:
+    """Make sure that the corpus is there at all.
+
+    Raises:
+        UserError: its folder is missing; the message says where to ask for it and where to put it.
+    """
+    if not dataset.root.is_dir():
+        ask = f" Ask for it at {dataset.source} (licence: {dataset.license or 'see there'})," if dataset.source else ""
+        raise UserError(
+            f"the corpus {name} is not here: no folder {dataset.root}.{ask}{' then p' if ask else ' P'}ut it there, "
+            f"or say where it lies: `roots: {{{name}: /path}}` in config/config.yaml, "
+            f"or --config 'roots={{{name}: /path}}'"
+        )
+
+
+def read_corpus(dataset: Dataset) -> Corpus:
+    """Read a corpus's tables or file names, check every row, and deal the clips out to shards.
+
+    Raises:
+        UserError: every mistake at once, with its file, line, column, value and the choices.
+    """
+    rows = [_recoded(row, dataset) for row in read_rows(dataset)]
+    _check_columns(rows, dataset)
+    rows, excluded, notes = _without_excluded(rows, dataset)
+    clips = pd.DataFrame([_facts(row, dataset) for row in rows], index=[row.origin for row in rows])
+    mistakes = _mistakes(clips, dataset)
+    if mistakes:
+        more = len(mistakes) - MOST_MISTAKES_SHOWN
+        raise UserError("\n".join(mistakes[:MOST_MISTAKES_SHOWN]) + (f"\n... and {more} more" if more > 0 else ""))
+    clips["start_s"] = [seconds(text) for text in clips["start"]]
+    clips["end_s"] = [seconds(text) for text in clips["end"]]
+    if isinstance(dataset.task, Classes):
+        index_of, names = dataset.task.index_of, dataset.task.names
+        clips["label"] = [names[index_of[value]] for value in clips["label"]]
+    clips["media"] = [_on_disk(dataset.root, media) for media in clips["media"]]
+    # An hour of speech is worth many clips that are cut already.
+    clips["shard"] = deal(clips["media"], max(1, dataset.shard_clips // 10) if dataset.cut else dataset.shard_clips)
+    return Corpus(clips[[*MANIFEST_COLUMNS, *dataset.columns.extra]].reset_index(drop=True), excluded, notes)
+
+
+def say_corpus(corpus: Corpus) -> None:
+    """Say how many clips there are, what was left out, and what looks odd."""
+    counts = ", ".join(f"{n} {split}" for split, n in corpus.clips["split"].value_counts(sort=False).items())
+    say(f"{len(corpus.clips)} clips ({counts}) in {corpus.clips['shard'].nunique()} shards")
+    for row in corpus.excluded.itertuples():
+        say(f"excluded {row.clip_id}: {row.reason}")
+    for note in corpus.notes:
+        say(note)
+
+
+def seconds(text: str) -> float:
+    """A time as seconds, from 83.5, 1:23.5, 0:01:23,500; NaN where it is none."""
+    found = CLOCK.fullmatch(text.strip())
+    if not found:
+        return math.nan
+    hours, minutes = int(found["h"] or 0), int(found["m"] or 0)
+    return round(hours * 3600 + minutes * 60 + float(found["s"].replace(",", ".")), 6)
+
+
+def _recoded(row: Row, dataset: Dataset) -> Row:
+    new = {column: swap.get(row.cells[column]) for column, swap in dataset.recode.items() if column in row.cells}
+    changed = {column: value for column, value in new.items() if value is not None}
+    return Row(row.source, row.place, {**row.cells, **changed})
+
+
+def _templates(dataset: Dataset) -> dict[str, Template]:
+    """Everything that takes from columns, by the key of the YAML file that asks for it."""
+    asked = {f"columns.{field}": getattr(dataset.columns, field) for field in FIELDS}
+    asked |= {f"columns.extra.{i}": name for i, name in enumerate(dataset.columns.extra)}
+    asked |= {f"exclude.{i}.where": exclusion.where for i, exclusion in enumerate(dataset.exclude)}
+    if dataset.split:
+        hashed = isinstance(dataset.split, HashSplit)
+        asked["split.hash_of" if hashed else "split.by"] = _split_column(dataset.split)
+    return {key: Template(text) for key, text in asked.items() if text is not None}
+
+
+def _split_column(split: ValueSplit | HashSplit) -> str:
+    return split.hash_of if isinstance(split, HashSplit) else split.by
+
+
+def _check_columns(rows: list[Row], dataset: Dataset) -> None:
+    """Every column that the YAML file names is in every table."""
+    tables: dict[Path, Row] = {}
+    for row in rows:
+        tables.setdefault(row.source, row)
+    wrong = []
+    for source, row in tables.items():
+        where = f"{source}: "
+        has = f"{'a file gives' if dataset.files else 'the table has'} {', '.join(row.cells)}"
+        for key, template in _templates(dataset).items():
+            wrong += [
+                f"{where}no column {name!r}, which {key} = {template.text!r} asks for; {has}"
+                for name in template.columns
+                if name not in row.cells
+            ]
+        wrong += [f"{where}no column {name!r} to recode; {has}" for name in dataset.recode if name not in row.cells]
+    reserved = [name for name in dataset.columns.extra if name in MANIFEST_COLUMNS]
+    wrong += [f"columns.extra: {name!r} is a column of the manifest itself; it needs no keeping" for name in reserved]
+    if wrong:
+        raise UserError("\n".join(wrong[:MOST_MISTAKES_SHOWN]))
+
+
+def _without_excluded(rows: list[Row], dataset: Dataset) -> tuple[list[Row], pd.DataFrame, list[str]]:
+    """Rows that stay, what was left out and why, and exclusions that met nothing."""
+    clip_id = Template(dataset.columns.clip_id)
+    rules = [(Template(e.where), set(e.values), e.reason) for e in dataset.exclude]
+    met: Counter[tuple[int, str]] = Counter()
+    kept, left_out = [], []
+    for row in rows:
+        reason = ""
+        for number, (where, values, why) in enumerate(rules):
+            value = where.fill(row.cells)
+            if value in values:
+                met[number, value] += 1
+                reason = reason or why
+        if reason:
+            left_out.append((clip_id.fill(row.cells).strip(), reason))
+        else:
+            kept.append(row)
+    notes = [
+        f"exclude.{number}: no row has {where.text} = {value!r}"
+        for number, (where, values, _) in enumerate(rules)
+        for value in sorted(values)
+        if not met[number, value]
+    ]
+    if not kept:
+        raise UserError(f"{dataset.root}: `exclude` leaves no row of {len(rows)}")
+    return kept, pd.DataFrame(left_out, columns=["clip_id", "reason"]), notes
+
+
+def _facts(row: Row, dataset: Dataset) -> dict[str, str]:
+    """One clip's facts as text."""
+    templates = {field: getattr(dataset.columns, field) for field in FIELDS}
+    facts = {field: Template(text).fill(row.cells) if text else "" for field, text in templates.items()}
+    facts["text"] = facts["text"].translate(MISREAD)
+    facts = {field: text.strip() for field, text in facts.items()}
+    facts["split"], facts["split_value"] = _split(row, dataset)
+    return facts | {name: row.cells[name] for name in dataset.columns.extra}
+
+
+def _split(row: Row, dataset: Dataset) -> tuple[str, str]:
+    """The clip's split, or "" where its value is in no list, and that value."""
+    split = dataset.split
+    if split is None:
+        return "test", ""
+    value = Template(_split_column(split)).fill(row.cells)
+    if isinstance(split, HashSplit):
+        digest = hashlib.sha256(f"{split.seed}:{value}".encode()).digest()
+        place = int.from_bytes(digest[:8], "big") / 2**64  # evenly in [0, 1)
+        return ("test" if place < split.test else "valid" if place < split.test + split.valid else "train"), value
+    for name in SPLITS:
+        if value in getattr(split, name):
+            return name, value
+    return split.others or "", value
+
+
+def _on_disk(root: Path, media: str) -> str:
+    """The path from the working directory; a name whose accents are composed otherwise on the disk is found too."""
+    if not media:
+        return ""
+    for form in ("NFC", "NFD"):
+        other = root / unicodedata.normalize(form, media)
+        if not (root / media).exists() and other.exists():
+            return str(other)
+    return str(root / media)
+
+
+def _mistakes(clips: pd.DataFrame, dataset: Dataset) -> list[str]:
+    """What is wrong, row by row; the index holds where each row stands."""
+    found: list[str] = []
+    first: dict[str, str] = {}
+    names = dataset.columns
+    for row in clips.itertuples():
+        origin = str(row.Index)
+
+        def wrong(what: str, origin: str = origin, clip: str = row.clip_id) -> None:
+            found.append(f"{origin} ({clip or 'no clip id'}): {what}")
+
+        if not row.clip_id:
+            wrong(f"{names.clip_id} is empty; each clip needs a name")
+        elif row.clip_id in first:
+            wrong(f"{names.clip_id} stands in {first[row.clip_id]} already; clip ids must be unique")
+        first.setdefault(row.clip_id, origin)
+        if dataset.needs_media and not row.media:
+            wrong(f"{names.media} is empty; it must name the clip's file")
+        if not row.split and dataset.split is not None and not isinstance(dataset.split, HashSplit):
+            listed = "; ".join(f"{s}: {', '.join(getattr(dataset.split, s))}" for s in SPLITS)
+            wrong(f"{dataset.split.by} = {row.split_value!r} is in no split ({listed})")
+        _check_times(row.start, row.end, names.start, names.end, wrong)
+        if dataset.task:
+            _check_label(row.label, dataset.task, names.label, wrong)
+    if dataset.task:
+        counts = clips["split"].value_counts()
+        found += [
+            f"{dataset.root}: no clip in the split {split!r}; a corpus with a task needs all three"
+            for split in SPLITS
+            if not counts.get(split, 0)
+        ]
+    return found
+
+
+def _check_times(
+    start: str, end: str, start_name: str | None, end_name: str | None, wrong: Callable[..., None]
+) -> None:
+    for name, text in ((start_name, start), (end_name, end)):
+        if text and math.isnan(seconds(text)):
+            wrong(f"{name} = {text!r} is no time; expected seconds or h:mm:ss,mmm")
+    end_s = seconds(end)
+    start_s = seconds(start) if start else 0.0
+    if start_s >= end_s:
+        wrong(f"the clip starts ({start or 0}) at or after its end ({end})")
+
+
+def _check_label(text: str, task: Task, column: str | None, wrong: Callable[[str], None]) -> None:
+    if isinstance(task, Classes):
+        if text not in task.index_of:
+            known = ", ".join(f"{name} ({'/'.join(values)})" for name, values in task.classes.items())
+            wrong(f"{column} = {text!r} means none of the classes: {known}")
+    elif not _is_number(text):
+        wrong(f"{column} = {text!r} is no number; expected an intensity from {task.low} to {task.high}")
+    elif not task.low <= float(text) <= task.high:
+        wrong(f"{column} = {text} lies outside the task's range from {task.low} to {task.high}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
+
+
+def label_value(label: str, task: Task | None) -> float:
+    """A manifest's label as a number: the intensity, the class's place in the order, or NaN without a task."""
+    if task is None or not label:
+        return math.nan
+    return float(label) if isinstance(task, Intensity) else float(task.names.index(label))

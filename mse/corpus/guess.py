@@ -1,0 +1,275 @@
+"""A first YAML file for a corpus, guessed from its folder and tables: `mse corpus new`."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import yaml
+
+from mse import media
+from mse.config import Dataset, Table
+from mse.config.section import parse
+from mse.corpus.sources import Row, read_rows, walk
+from mse.errors import UserError
+from mse.templates import Template
+
+MEDIA = {
+    ".mp4",
+    ".mov",
+    ".m4v",
+    ".mkv",
+    ".avi",
+    ".webm",
+    ".mpg",
+    ".mpeg",
+    ".wav",
+    ".flac",
+    ".mp3",
+    ".m4a",
+    ".ogg",
+    ".opus",
+}
+TABLES = {".csv", ".tsv", ".json", ".jsonl"}
+NAMES = {  # what columns are called, in lower case and without spaces and underscores
+    "text": ("text", "utterance", "transcript", "transcription", "sentence", "words", "txt"),
+    "label": ("label", "sentiment", "emotion", "videolabel", "score", "rating", "intensity", "class", "annotation"),
+    "split": ("split", "mode", "set", "subset", "partition", "fold"),
+    "speaker": ("speaker", "speakerid", "actor", "who", "subject", "person", "participant"),
+    "start": ("start", "starts", "starttime", "begin", "from", "onset"),
+    "end": ("end", "ends", "endtime", "stop", "to", "offset"),
+    "clip_id": ("clipid", "id", "uttid", "utteranceid", "name", "clip", "segment", "key"),
+}
+SPLIT_WORDS = {"train", "valid", "dev", "val", "test"}
+MOST_CLASSES = 20
+ROWS_LOOKED_AT = 200
+
+
+def new(name: str, root: Path) -> str:
+    """The text of a YAML file for a folder.
+
+    Args:
+        name: the corpus's name.
+        root: its folder.
+
+    Returns:
+        YAML in which everything that was guessed is marked so.
+
+    Raises:
+        UserError: the folder is missing, or holds neither media nor tables.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; --root names the corpus's folder")
+    paths = walk(root)
+    files = [path for path in paths if Path(path).suffix.lower() in MEDIA]
+    tables = [path for path in paths if Path(path).suffix.lower() in TABLES]
+    if not files:
+        raise UserError(f"{root}: no video or sound file in it or below it (looked for {', '.join(sorted(MEDIA))})")
+    head = [
+        "# yaml-language-server: $schema=../../workflow/schemas/dataset.schema.json",
+        f"# {name}: {len(files)} media files. Lines marked `guess` want a look; then run `mse corpus check {name}`.",
+        'source: "" # where others can ask for the corpus',
+        'license: ""',
+        f"root: {_quoted(str(root))}",
+    ]
+    best = max((_from_table(root, table, files) for table in tables), key=lambda found: found[0], default=(0.0, []))
+    body = best[1] if best[0] > 0 else _from_files(files)
+    text = "\n".join([*head, *body, *_modalities(root, files)]) + "\n"
+    if "text_from: asr" not in text and "\n  text:" not in text:
+        text += "text_from: asr # no column holds what is said: it will be recognised\n"
+    return text
+
+
+def _quoted(text: str) -> str:
+    """A YAML scalar that reads back as this text."""
+    return text if re.fullmatch(r"[A-Za-z_./][\w./-]*", text) else json.dumps(text, ensure_ascii=False)
+
+
+def _from_table(root: Path, table: str, files: list[str]) -> tuple[float, list[str]]:
+    """How many of a table's rows lead to a media file (0 to 1), and the YAML for it."""
+    bare = Dataset(root=root, tables=[Table(file=table.replace("{", "{{").replace("}", "}}"))], text_from="asr")
+    try:
+        rows = read_rows(bare)[:ROWS_LOOKED_AT]
+    except UserError:
+        return 0.0, []
+    template, share = _media_template(rows, files)
+    if not template:
+        return 0.0, []
+    columns = list(rows[0].cells)
+    values = {column: [row.cells.get(column, "") for row in rows] for column in columns}
+    found = {fact: _named(columns, fact) for fact in NAMES}
+    lines = [f"tables: [{{file: {_quoted(table)}}}]", "columns:"]
+    lines.append(f"  clip_id: {_clip_id(template, found['clip_id'], values)}")
+    lines.append(
+        f"  media: {_quoted(_plain(template))} # guess: right for {100 * share:.0f} % of the first {len(rows)} rows"
+    )
+    for fact in ("start", "end", "speaker", "text", "label"):
+        if found[fact]:
+            lines.append(f"  {fact}: {_quoted(str(found[fact]))} # guess, by its name")
+    if found["split"]:
+        lines += _split(str(found["split"]), values[str(found["split"])])
+    elif found["speaker"]:
+        lines.append(
+            f"split: {{hash_of: {_quoted(str(found['speaker']))}, valid: 0.1, test: 0.2}} # guess: no speaker in two"
+        )
+    if found["label"]:
+        lines += _task(values[str(found["label"])])
+    if found["text"]:
+        chinese = any("\u4e00" <= letter <= "\u9fff" for text in values[str(found["text"])] for letter in text)
+        lines.append(f"language: {'zh' if chinese else 'en'} # guess")
+    return share, lines
+
+
+def _named(columns: Iterable[str], fact: str) -> str | None:
+    """The column whose name says that it holds this fact."""
+    bare = {column: re.sub(r"[\s_.]+", "", column.lower()).removesuffix("s").removesuffix("sec") for column in columns}
+    for name in NAMES[fact]:
+        for column, word in bare.items():
+            if word in (name, name.removesuffix("s")):
+                return column
+    return None
+
+
+def _media_template(rows: list[Row], files: list[str]) -> tuple[str, float]:
+    """The template that leads most rows to a file, and the share of rows that it does."""
+    there = set(files)
+    candidates: dict[str, tuple[float, int]] = {}  # share of rows that lead to a file, and how many files
+    for row in rows[:: max(1, len(rows) // 5)][:5]:
+        for path in files:
+            template = _as_template(path, row.cells)
+            if template and template not in candidates:
+                filled = [_fill(template, other.cells) for other in rows]
+                hits = [path for path in filled if path in there]
+                candidates[template] = (len(hits) / len(rows), len(set(hits)))
+    best = max(candidates, key=lambda text: (candidates[text], -len(text)), default="")
+    return best, candidates.get(best, (0.0, 0))[0]
+
+
+def _plain(template: str) -> str:
+    """A template of one column alone as that column's name."""
+    return template[1:-1] if re.fullmatch(r"\{[^{}:]+\}", template) else template
+
+
+def _fill(template: str, cells: Mapping[str, str]) -> str:
+    try:
+        return Template(template).fill(cells)
+    except (KeyError, ValueError):
+        return ""
+
+
+def _as_template(path: str, cells: Mapping[str, str]) -> str:
+    """A path with the row's values in it replaced by their columns; "" where it holds none."""
+    marked = path.replace("{", "{{").replace("}", "}}")
+    used: list[str] = []
+    for column, value in sorted(cells.items(), key=lambda cell: -len(cell[1])):
+        if not value or "{" in column or (len(value) < 2 and not value.isdigit()):
+            continue
+        for width in (0, 2, 3, 4, 5, 6) if value.isdigit() else (0,):
+            place = re.search(rf"(?<![^\W_]){re.escape(value.zfill(width))}(?![^\W_])", marked)
+            if place and (width == 0 or width > len(value)):
+                # A private character stands for the column until all are found, so that names are not replaced.
+                marked = marked[: place.start()] + chr(0xE000 + len(used)) + marked[place.end() :]
+                used.append(f"{{{column}:0>{width}}}" if width else f"{{{column}}}")
+                break
+    for index, name in enumerate(used):
+        marked = marked.replace(chr(0xE000 + index), name)
+    return marked if used else ""
+
+
+def _clip_id(template: str, column: str | None, values: Mapping[str, list[str]]) -> str:
+    if column and len(set(values[column])) == len(values[column]):
+        return f"{_quoted(column)} # guess: unique"
+    names = list(dict.fromkeys(re.findall(r"\{([^{}:]+)", template)))
+    together = list(zip(*(values[name] for name in names), strict=True))
+    if len(set(together)) < len(together):
+        single = next((name for name, cells in values.items() if len(set(cells)) == len(cells)), None)
+        return f"{_quoted(single)} # guess: unique" if single else f"{names[0]} # guess: NOT unique; add a column"
+    unique = "unique in the rows looked at"
+    return f'"{"_".join(f"{{{name}}}" for name in names)}" # guess: {unique}'
+
+
+def _split(column: str, values: list[str]) -> list[str]:
+    known = sorted(set(values))
+    if set(known) <= SPLIT_WORDS:
+        return [f"split: {{by: {_quoted(column)}}}"]
+    shown = ", ".join(known[:10])
+    return [
+        f"split: # guess: the column's values are {shown}; say which go where",
+        f"  by: {_quoted(column)}",
+        f"  train: [{', '.join(_quoted(value) for value in known)}]",
+        "  valid: [valid]",
+        "  test: [test]",
+    ]
+
+
+def _task(values: list[str]) -> list[str]:
+    """A task for labels such as these: numbers are intensities, a few words are classes."""
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        classes = sorted(set(values))
+        if len(classes) > MOST_CLASSES or len(classes) < 2:
+            return [f"# no task: the labels are {len(classes)} different texts"]
+        lines = ["task: # guess", "  kind: classes", "  classes: # in alphabetical order, of the rows looked at"]
+        lines += [
+            f"    {json.dumps(name, ensure_ascii=False)}: [{json.dumps(name, ensure_ascii=False)}]" for name in classes
+        ]
+        return [*lines, 'prompt: "\\nEmotion:" # guess']
+    low, high = min(numbers), max(numbers)
+    if low >= -1 and high <= 1:
+        low, high, metrics = -1.0, 1.0, "sims"
+    elif low >= -3 and high <= 3:
+        low, high, metrics = -3.0, 3.0, "mosei"
+    else:
+        metrics = "mosei"
+    task = (
+        f"task: {{kind: intensity, low: {low:g}, high: {high:g}, metrics: {metrics}}} # guess: labels lie in this range"
+    )
+    return [task, 'prompt: "\\nSentiment:" # guess']
+
+
+def _from_files(files: list[str]) -> list[str]:
+    """YAML for a folder without a table: parts of the names, where all have as many; else the whole path."""
+    for mark in "-_":
+        parts = [Path(path).stem.split(mark) for path in files]
+        count = len(parts[0])
+        if count > 1 and all(len(part) == count for part in parts):
+            ending = {Path(path).suffix for path in files}
+            names = mark.join(f"{{part{i + 1}}}" for i in range(count))
+            last = ending.pop() if len(ending) == 1 else ".{ending}"
+            lines = [f"files: {json.dumps('{folder,(?:.*/)?}' + names + last)} # guess: give the parts telling names"]
+            for i in range(count):
+                values = sorted({part[i] for part in parts})
+                some = ", ".join(values[:8]) + (", ..." if len(values) > 8 else "")
+                lines.append(f"# part{i + 1}: {len(values)} values ({some})")
+            return [*lines, "columns: {clip_id: stem, media: file}"]
+    endings = "|".join(sorted({Path(path).suffix.removeprefix(".") for path in files}))
+    lines = [f'files: "{{path,.+}}.{{ending,{endings}}}"', 'columns: {clip_id: "{path}", media: file}']
+    return [*lines, "# Long recordings? cut: {at: sentences} makes utterances of them."]
+
+
+def _modalities(root: Path, files: list[str]) -> list[str]:
+    """What the first files hold."""
+    probed = []
+    for path in files[:5]:
+        try:
+            probed.append(media.probe(root / path))
+        except media.MediaError:
+            continue
+    heard, seen = any(info.has_audio for info in probed), any(info.has_video for info in probed)
+    names = [*(["acoustic"] if heard else []), *(["facial"] if seen else []), "text"]
+    return [f"modalities: [{', '.join(names)}] # guess: streams of the first files"]
+
+
+def write_new(name: str, root: Path, out: Path) -> None:
+    """Write a guessed YAML file.
+
+    Raises:
+        UserError: the file is there already, or the guess is no valid description (the message holds it).
+    """
+    if out.exists():
+        raise UserError(f"{out}: is there already; choose another name, or delete it first")
+    text = new(name, root)
+    parse(Dataset, yaml.safe_load(text), f"guessed {out}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")

@@ -1,0 +1,214 @@
+"""Read the tables of a corpus, or the names of its files, into rows of text that know where they stand."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mse.config import Dataset, Table
+from mse.errors import UserError
+from mse.templates import Pattern
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table, or one file.
+
+    Attributes:
+        source: the table, or the folder whose files are the clips.
+        place: where it stands there: "line 3", or the file's path.
+        cells: what its columns hold, exactly as written.
+    """
+
+    source: Path
+    place: str
+    cells: Mapping[str, str]
+
+    @property
+    def origin(self) -> str:
+        """Source and place, for messages."""
+        return f"{self.source}: {self.place}"
+
+
+def read_rows(dataset: Dataset) -> list[Row]:
+    """All rows of a corpus, in the order of its tables or the alphabetical order of its files.
+
+    Raises:
+        UserError: a table is missing, empty, not what its ending says, or does not fit the others.
+    """
+    rows = _file_rows(dataset) if dataset.files else []
+    for table in dataset.tables:
+        found = [row for path, captured in _matches(dataset.root, table.file) for row in _read(path, table, captured)]
+        rows = _joined(rows, found, table) if table.join else rows + found
+    return rows
+
+
+def plain_tables(dataset: Dataset) -> list[Path]:
+    """Paths of the tables that are named without a pattern, and of released features."""
+    released = list(dataset.released.files.values()) if dataset.released else []
+    tables = [Path(_plain(table.file)) for table in dataset.tables if not Pattern(table.file).names]
+    return [dataset.root / path for path in [*tables, *released]]
+
+
+def _plain(file: str) -> str:
+    """The path that a pattern without names stands for."""
+    return file.replace("{{", "{").replace("}}", "}")
+
+
+def walk(root: Path) -> list[str]:
+    """Paths of all files below a folder, relative to it with forward slashes, sorted; hidden ones are left out.
+
+    Links to folders are followed, each folder once.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        relative = Path(os.path.relpath(folder, root))
+        found += [(relative / name).as_posix() for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
+def _file_rows(dataset: Dataset) -> list[Row]:
+    assert dataset.files is not None
+    pattern = Pattern(dataset.files)
+    paths = walk(dataset.root)
+    rows = []
+    for path in paths:
+        captured = pattern.read(path)
+        if captured is not None:
+            rows.append(Row(dataset.root, path, {"file": path, "stem": Path(path).stem} | captured))
+    if not rows:
+        examples = f"; there is {', '.join(paths[:3])}, ..." if paths else "; the folder holds no files"
+        raise UserError(f"{dataset.root}: none of {len(paths)} files fits files = {dataset.files!r}{examples}")
+    return rows
+
+
+def _matches(root: Path, file: str) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The files that a table's path means, with what its pattern read out of each."""
+    pattern = Pattern(file)
+    if not pattern.names:
+        path = root / _plain(file)
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; `root` and `tables` of the corpus's YAML say where it lies")
+        yield path, {}
+        return
+    found = [(root / path, captured) for path in walk(root) if (captured := pattern.read(path)) is not None]
+    if not found:
+        raise UserError(f"{root}: no file fits the table {file!r}; `tables` of the corpus's YAML says so")
+    yield from found
+
+
+def _read(path: Path, table: Table, captured: dict[str, str]) -> list[Row]:
+    """The rows of one file; `captured` and the table's own values become columns."""
+    try:
+        rows = list(_parse(path, table))
+    except (UnicodeDecodeError, LookupError) as e:
+        raise UserError(f"{path}: not readable as {table.encoding}: {e}; its table's `encoding` says how") from e
+    except (csv.Error, json.JSONDecodeError) as e:
+        raise UserError(f"{path}: not a {path.suffix or 'CSV'} table: {e}") from e
+    if not rows:
+        what = f"no line fits {table.lines!r}" if table.lines else "the table has no rows"
+        raise UserError(f"{path}: {what}")
+    added = captured | table.values
+    taken = sorted(set(added) & set(rows[0].cells))
+    if taken:
+        raise UserError(f"{path}: has a column {taken[0]!r} of its own; rename the one in `file`, `lines` or `values`")
+    return [Row(path, row.place, {**row.cells, **added}) for row in rows]
+
+
+def _parse(path: Path, table: Table) -> Iterator[Row]:
+    encoding = "utf-8-sig" if table.encoding.lower() in ("utf-8", "utf8") else table.encoding
+    with path.open(encoding=encoding, newline="") as file:
+        if table.lines:
+            pattern = Pattern(table.lines, default=r".+?")
+            for number, line in enumerate(file, start=1):
+                found = pattern.read(line.rstrip("\r\n"))
+                if found is not None:
+                    yield Row(path, f"line {number}", found)
+        elif path.suffix == ".json":
+            yield from _json_rows(path, json.load(file, parse_float=str, parse_int=str))
+        elif path.suffix == ".jsonl":
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    entry = json.loads(line, parse_float=str, parse_int=str)
+                    yield Row(path, f"line {number}", _flat(path, f"line {number}", entry))
+        else:
+            yield from _csv_rows(path, csv.reader(file, delimiter=DELIMITERS.get(path.suffix, ","), strict=True))
+
+
+def _csv_rows(path: Path, reader: Any) -> Iterator[Row]:
+    header: list[str] = next(reader, [])
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise UserError(f"{path}: the column {twice[0]!r} stands there twice")
+    for cells in reader:
+        if len(cells) not in (0, len(header)):
+            raise UserError(
+                f"{path}: line {reader.line_num} has {len(cells)} cells, the header {len(header)}; "
+                "put a text that holds a comma into double quotes"
+            )
+        if cells:
+            yield Row(path, f"line {reader.line_num}", dict(zip(header, cells, strict=True)))
+
+
+def _json_rows(path: Path, content: Any) -> Iterator[Row]:
+    """A list of objects, or objects by name: the name becomes the column `key`."""
+    if isinstance(content, list):
+        for number, entry in enumerate(content, start=1):
+            yield Row(path, f"entry {number}", _flat(path, f"entry {number}", entry))
+    elif isinstance(content, dict):
+        for key, entry in content.items():
+            yield Row(path, f"entry {key!r}", {"key": key} | _flat(path, f"entry {key!r}", entry))
+    else:
+        raise UserError(f"{path}: expected a list of objects, or objects by name; found {type(content).__name__}")
+
+
+def _flat(path: Path, place: str, entry: Any) -> dict[str, str]:
+    """An object's values as text; what lies in an inner object has the column `outer.inner`."""
+    if not isinstance(entry, dict):
+        raise UserError(f"{path}: {place} is no object with columns, but {type(entry).__name__}")
+    flat: dict[str, str] = {}
+    for key, value in entry.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{inner}": text for inner, text in _flat(path, place, value).items()}
+        elif value is None:
+            flat[key] = ""
+        else:
+            flat[key] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return flat
+
+
+def _joined(rows: list[Row], found: list[Row], table: Table) -> list[Row]:
+    """Rows with the columns of another table added where `join` matches; empty where it has no such row."""
+    for row in (rows[0], found[0]):
+        absent = [name for name in table.join if name not in row.cells]
+        if absent:
+            raise UserError(f"{row.source}: no column {absent[0]!r} to join by; it has {', '.join(row.cells)}")
+    added: dict[tuple[str, ...], Row] = {}
+    for row in found:
+        key = tuple(row.cells[name] for name in table.join)
+        if key in added:
+            raise UserError(f"{row.origin}: {', '.join(key)} stands in {added[key].origin} already; which one counts?")
+        added[key] = row
+    columns = [name for name in found[0].cells if name not in table.join]
+    taken = sorted(set(columns) & set(rows[0].cells))
+    if taken:
+        raise UserError(f"{found[0].origin}: the column {taken[0]!r} is in the table before too; it can't be joined")
+    blank = dict.fromkeys(columns, "")
+    joined = []
+    for row in rows:
+        match = added.get(tuple(row.cells[name] for name in table.join))
+        extra = {name: match.cells[name] for name in columns} if match else blank
+        joined.append(Row(row.source, row.place, {**row.cells, **extra}))
+    return joined

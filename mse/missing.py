@@ -1,0 +1,68 @@
+"""What a target needs and does not find here, said in one message before anything runs."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from mse.config import Config, load_backbone, load_dataset
+from mse.corpus import require_root
+from mse.corpus.sources import plain_tables
+from mse.errors import UserError
+from mse.fetch import Model
+
+TARGET = re.compile(r"(?:\./)?(?:work/(?P<work>[\w.-]+)|results/(?P<dataset>[\w.-]+)/(?P<backbone>[\w.-]+))/.+")
+
+
+def missing_for(
+    targets: Iterable[str], config: Config, registry: Mapping[str, Model], made_here: Iterable[str] = ()
+) -> list[str]:
+    """Everything that these targets need from outside and that is not there, a line each.
+
+    Args:
+        targets: words of the command line; those that are no files of ours are passed over.
+        config: the run's configuration.
+        registry: models that can be fetched by name.
+        made_here: corpora that the workflow makes itself.
+    """
+    found: dict[str, None] = {}  # keeps the order and drops repetitions
+
+    def note(check: Callable[[], None]) -> None:
+        try:
+            check()
+        except UserError as e:
+            found[str(e)] = None
+
+    for target in map(TARGET.fullmatch, targets):
+        if target is None:
+            continue
+        name, backbone = target["work"] or target["dataset"], target["backbone"]
+        if name not in made_here:
+            note(lambda name=name: _check_corpus(name, config))  # type: ignore[misc]
+        if backbone:
+            note(lambda backbone=backbone: _check_backbone(backbone, config, registry))  # type: ignore[misc]
+    return list(found)
+
+
+def _check_corpus(name: str, config: Config) -> None:
+    dataset = load_dataset(config, name)
+    require_root(name, dataset)
+    if dataset.needs_asr and dataset.language != "en" and config.transcribe.model.endswith(".en"):
+        raise UserError(
+            f"the corpus {name} is spoken in {dataset.language!r} and has no text, but transcribe.model = "
+            f"{config.transcribe.model!r} knows English alone; name a model of many languages in config/config.yaml"
+        )
+    absent = [str(path) for path in plain_tables(dataset) if not path.is_file()]
+    if absent:
+        ask = f" The corpus comes from {dataset.source}." if dataset.source else ""
+        raise UserError(
+            f"the corpus {name} is not as its YAML says: {dataset.root} lacks {', '.join(absent)}.{ask} "
+            f"Put these files there, or mend `tables` or `root`; `mse corpus check {name}` looks closer"
+        )
+
+
+def _check_backbone(name: str, config: Config, registry: Mapping[str, Model]) -> None:
+    backbone = load_backbone(config, name)
+    if backbone.model not in registry:
+        raise UserError(
+            f"the backbone {name} wants the model {backbone.model!r}, which resources/models.yaml does not have; "
+            f"there is {', '.join(registry)}"
+        )

@@ -1,0 +1,185 @@
+"""Looking at a corpus before a run: `mse corpus check` and `mse corpus new`, and the README's example."""
+
+import re
+import shutil
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+from mse import media
+from mse.config import AssembleSettings, Config, Dataset, SegmentSettings, parse, read_yaml
+from mse.corpus import read_corpus
+from mse.corpus.check import Findings, check
+from mse.corpus.guess import write_new
+from mse.errors import UserError
+from mse.missing import missing_for
+from tests.conftest import ROOT, grey_frames, tone
+
+Check = Callable[..., tuple[Findings, str]]
+ROWS = """clip,file,from,to,who,words,rating
+1,kiosk/anna 1.mp4,0:00,0:01.5,Anna,Das ist ja toll!,2
+2,kiosk/anna 1.mp4,0:01.5,0:03,Anna,Na gut.,0
+3,park/dog.mp4,,,Ben,Komm schon her.,-1
+4,kiosk/börek.mov,,,Cem,Hm.,1
+"""
+
+
+@pytest.fixture()
+def home(tmp_path: Path) -> Path:
+    """The home videos of config/README.md."""
+    root = tmp_path / "home videos"
+    media.write_video(root / "kiosk/anna 1.mp4", grey_frames(3), tone(3), 25)
+    for name in ("park/dog.mp4", "kiosk/börek.mov"):
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(root / "kiosk/anna 1.mp4", root / name)
+    (root / "clips.csv").write_text(ROWS, encoding="utf-8")
+    return root
+
+
+@pytest.fixture()
+def described() -> dict[str, Any]:
+    """The YAML that config/README.md shows."""
+    block = re.search(r"```yaml\n(.*?)```", (ROOT / "config/README.md").read_text(), flags=re.DOTALL)
+    assert block is not None
+    return yaml.safe_load(block[1])
+
+
+@pytest.fixture()
+def checked(home: Path, described: dict[str, Any]) -> Check:
+    def checking(rows: str = ROWS, bad: float = 0.1, **keys: Any) -> tuple[Findings, str]:
+        (home / "clips.csv").write_text(rows, encoding="utf-8")
+        dataset = parse(Dataset, described | {"root": home} | keys, "home.yaml")
+        console = Console(file=StringIO(), width=200)
+        found = check("home", dataset, SegmentSettings(), AssembleSettings(max_bad_fraction=bad), console)
+        return found, console.file.getvalue()  # type: ignore[attr-defined]
+
+    return checking
+
+
+def test_the_readmes_example_is_a_corpus(home: Path, described: dict[str, Any]) -> None:
+    clips = read_corpus(parse(Dataset, described | {"root": home, "task": None}, "README")).clips
+    assert clips["end_s"].tolist()[:2] == [1.5, 3.0]
+    assert clips["speaker"].tolist() == ["Anna", "Anna", "Ben", "Cem"]
+
+
+def test_good_corpus_is_shown(checked: Check) -> None:
+    by_clip = {"by": "clip", "train": ["1", "2"], "valid": ["3"], "test": ["4"]}
+    found, shown = checked(split=by_clip)
+    assert found == Findings()
+    assert re.search(r"train +2 +2 +0\.1 +1\.5 +1 +1\n", shown)  # clips, usable, minutes, median s, files, speakers
+    assert re.search(r"all +4 +4 +0\.\d +[\d.]+ +3 +3\n", shown)
+    assert re.search(r"\+1\.3 to \+2\.1 +1 +0 +0 +█+ 25\.0 %", shown)  # the label 2
+    assert "a run can start" in shown
+
+
+@pytest.mark.parametrize(
+    ("row", "warning"),
+    [
+        ("5,gone.mp4,,,A,x,0", "1 recordings are missing or unreadable: "),
+        ("5,clips.csv,,,A,x,0", "clips.csv: not readable as sound or video"),
+        ("5,park/dog.mp4,9,10,A,x,0", "1 clips start after their recording's end: 5"),
+        ("5,park/dog.mp4,1,10,A,x,0", "1 clips end after their recording's end; what is there will be used: 5"),
+        ("5,park/dog.mp4,1,1.1,A,x,0", "1 clips are shorter than segment.min_s = 0.2 s: 5"),
+        ("5,park/dog.mp4,,,A,,0", "1 clips have no text: 5"),
+        (
+            "5,park/dog.mp4,,,Anna,x,0",
+            "1 speakers are in more than one split, so results will look better than they are",
+        ),
+    ],
+)
+def test_what_wants_a_look_is_a_warning(checked: Check, row: str, warning: str) -> None:
+    split = {"by": "clip", "train": ["1", "2"], "valid": ["3"], "test": ["4", "5"]}
+    found, shown = checked(ROWS + row + "\n", bad=0.5, split=split)
+    assert not found.problems and "a run can start" in shown
+    assert any(warning in line for line in found.warnings), found.warnings
+    assert warning in shown
+
+
+def test_what_stops_a_run_is_a_problem(checked: Check) -> None:
+    split = {"by": "clip", "train": ["1", "2"], "valid": ["3"], "test": ["4"]}
+    found, shown = checked(ROWS.replace("kiosk/börek.mov", "gone.mov"), split=split)
+    assert any(
+        "25.0 % of the clips can't be used, more than assemble.max_bad_fraction = 0.1" in p for p in found.problems
+    )
+    assert "no usable clip in the split 'test'" in found.problems
+    assert "a run can't start" in shown
+
+
+def test_long_clips_and_missing_streams_are_told(checked: Check, home: Path) -> None:
+    sound = media.ffmpeg.input(f"file:{home / 'park/dog.mp4'}").output(f"file:{home / 'dog.wav'}", vn=None)
+    sound.run(cmd=media.ffmpeg_path(), quiet=True)
+    found, _ = checked(ROWS.replace("park/dog.mp4", "dog.wav"), split=None, task=None)
+    assert any("1 recordings have no video" in line for line in found.warnings)
+
+
+def test_guess_for_a_table_leads_to_the_media(home: Path, tmp_path: Path) -> None:
+    write_new("home", home, tmp_path / "home.yaml")
+    guessed = read_yaml(tmp_path / "home.yaml")
+    columns = guessed["columns"]
+    assert columns == {
+        "clip_id": "clip",
+        "media": "file",
+        "start": "from",
+        "end": "to",
+        "speaker": "who",
+        "text": "words",
+        "label": "rating",
+    }
+    assert guessed["split"] == {"hash_of": "who", "valid": 0.1, "test": 0.2}
+    assert (guessed["task"]["low"], guessed["task"]["high"]) == (-3, 3)
+    assert guessed["modalities"] == ["acoustic", "facial", "text"]
+    assert "guess" in (tmp_path / "home.yaml").read_text()
+    assert len(read_corpus(parse(Dataset, guessed | {"task": None}, "home.yaml")).clips) == 4
+    with pytest.raises(UserError, match=r"home\.yaml: is there already"):
+        write_new("home", home, tmp_path / "home.yaml")
+
+
+def test_guess_puts_paths_together_and_finds_classes(home: Path, tmp_path: Path) -> None:
+    for folder, number in (("vid_1", "0001"), ("vid_1", "0002"), ("vid_22", "0001")):
+        (home / "Raw" / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(home / "park/dog.mp4", home / "Raw" / folder / f"{number}.mp4")
+    rows = "video,clip,utterance,emotion,mode\nvid_1,1,你好,joy,train\nvid_1,2,好,joy,valid\nvid_22,1,再见,anger,test\n"
+    (home / "clips.csv").write_text(rows, encoding="utf-8")
+    write_new("raw", home, tmp_path / "raw.yaml")
+    guessed = read_yaml(tmp_path / "raw.yaml")
+    assert guessed["columns"]["media"] == "Raw/{video}/{clip:0>4}.mp4"
+    assert guessed["columns"]["clip_id"] == "{video}_{clip}"
+    assert guessed["task"]["classes"] == {"anger": ["anger"], "joy": ["joy"]}
+    assert (guessed["language"], guessed["split"]) == ("zh", {"by": "mode"})
+    clips = read_corpus(parse(Dataset, guessed, "raw.yaml")).clips
+    assert clips["media"].map(lambda path: Path(path).is_file()).all()
+
+
+def test_guess_without_a_table_reads_the_names(home: Path, tmp_path: Path) -> None:
+    shutil.rmtree(home)
+    for name in ("a/01-03", "a/02-03", "b/01-07"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / f"{name}.wav").write_bytes(b"RIFF")
+    write_new("names", home, tmp_path / "names.yaml")
+    text = (tmp_path / "names.yaml").read_text()
+    assert "# part1: 2 values (01, 02)" in text
+    assert len(read_corpus(parse(Dataset, yaml.safe_load(text), "names.yaml")).clips) == 3
+    with pytest.raises(UserError, match="no such folder"):
+        write_new("x", tmp_path / "gone", tmp_path / "x.yaml")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no video or sound file in it or below it"):
+        write_new("x", tmp_path / "empty", tmp_path / "x.yaml")
+
+
+def test_everything_that_a_target_lacks_is_said_at_once(tmp_path: Path) -> None:
+    config = Config(config_path=[ROOT / "config"], roots={"meld": tmp_path, "cherma": tmp_path})
+    targets = ["--cores", "2", "results/sims/chatglm9/metrics.csv", "work/meld/dataset.h5", "work/cherma/quality.csv"]
+    told = missing_for(targets, config, {})
+    assert len(told) == 4
+    assert told[0].startswith(
+        "the corpus sims is not here: no folder data/sims. Ask for it at https://github.com/thuiar"
+    )
+    assert "no chatglm9.yaml" in told[1]
+    assert f"the corpus meld is not as its YAML says: {tmp_path} lacks {tmp_path}/train/train_sent_emo.csv" in told[2]
+    assert "the corpus cherma is spoken in 'zh' and has no text" in told[3]
+    assert missing_for(["results/demo/smollm2/metrics.csv"], config, {"smollm2": None}, made_here=["demo"]) == []  # type: ignore[dict-item]
