@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,14 @@ plot_app = typer.Typer(help="Draw figures (SVG, PNG or PDF by the name's ending)
 corpus_app = typer.Typer(help="Look at a corpus before a run, or describe a new one.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus", rich_help_panel="Corpus")
 app.add_typer(plot_app, name="plot", rich_help_panel="Results")
+
+
+class ExportFormat(StrEnum):
+    """Layouts of exported features."""
+
+    mmsa = "mmsa"
+    self_mm = "self-mm"
+
 
 CORPUS, FEATURES, MODEL, RESULTS = "Corpus", "Features", "Model", "Results"
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
@@ -164,7 +173,9 @@ def import_(
 def export(
     dataset: DatasetIndex,
     out: Out,
-    format: Annotated[str, typer.Option(help="The file's layout; mmsa is read by MMSA and Self-MM.")] = "mmsa",
+    format: Annotated[
+        ExportFormat, typer.Option(help="Who is to read it: MMSA with all its models, or Self-MM's own repository.")
+    ] = ExportFormat.mmsa,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of a BERT tokenizer, for text_bert, which their text encoders read.")
     ] = None,
@@ -172,9 +183,7 @@ def export(
     """Write our features as other toolkits read them."""
     from mse.export import export_mmsa
 
-    if format != "mmsa":
-        raise UserError(f"--format {format}: there is mmsa")
-    export_mmsa(dataset, out, tokenizer)
+    export_mmsa(dataset, out, tokenizer, layout=format.value)
 
 
 @app.command(rich_help_panel=FEATURES)

@@ -5,6 +5,7 @@ The column `text`, word vectors of some model, is not written: models read `text
 """
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +22,6 @@ from mse.progress import say, track
 KEYS = {"acoustic": "audio", "facial": "vision"}
 SIGNS = ("Negative", "Neutral", "Positive")
 MOST_TOKENS = 50  # as in MMSA's own files
-LOCAL = {"local_files_only": True, "trust_remote_code": False}
-PROTOCOL = 4  # read by every Python since 3.4
 
 
 def export_mmsa(
@@ -61,7 +60,7 @@ def export_mmsa(
         for columns in content.values():
             columns |= _as_self_mm(columns)
     with replacing(out) as partial, partial.open("wb") as file:
-        pickle.dump(content, file, protocol=PROTOCOL)
+        pickle.dump(content, file, protocol=4)  # read by every Python since 3.4
     say(", ".join(f"{len(columns['id'])} {split}" for split, columns in content.items()) + f" clips in {out}")
 
 
@@ -79,11 +78,12 @@ def _labels(dataset: ClipDataset, task: Task, indices: list[int]) -> dict[str, A
         "classification_labels": numbers.astype(np.float32),
         "annotations": [names[number] for number in numbers],
     }
-    for modality in "TAV":
-        name = f"label_{modality}"
-        if name in dataset.extra:
-            values = [dataset.extra[name][index] for index in indices]
-            columns[f"regression_labels_{modality}"] = _numbers(dataset, name, values, indices)
+    for name in [name for name in dataset.extra if re.fullmatch("label_[TAV]", name)]:
+        values = [dataset.extra[name][index] or "nan" for index in indices]
+        try:
+            columns[f"regression_labels_{name[-1]}"] = np.array(values, np.float32)
+        except ValueError as e:
+            raise UserError(f"{dataset.path}: the extra column {name} must hold numbers: {e}") from e
     return columns
 
 
@@ -93,18 +93,6 @@ def _as_self_mm(columns: dict[str, Any]) -> dict[str, Any]:
     same |= {f"label_{modality}": f"regression_labels_{modality}" for modality in "TAV"} | {"ids": "id"}
     named = {new: columns[old] for new, old in same.items() if old in columns}  # stored once, as the same object
     return named | {"id": np.array(columns["id"], dtype=np.str_).reshape(-1, 1)}
-
-
-def _numbers(dataset: ClipDataset, name: str, values: list[str], indices: list[int]) -> npt.NDArray[np.float32]:
-    """An extra column as numbers; what is empty is NaN."""
-    numbers = np.full(len(values), np.nan, np.float32)
-    for row, (value, index) in enumerate(zip(values, indices, strict=True)):
-        try:
-            numbers[row] = float(value or "nan")
-        except ValueError as e:
-            clip = dataset.clip_ids[index]
-            raise UserError(f"{dataset.path}: {name} = {value!r} of the clip {clip!r} is no number") from e
-    return numbers
 
 
 def _features(
@@ -140,7 +128,9 @@ def _tokens(texts: dict[str, list[str]], folder: Path) -> dict[str, npt.NDArray[
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right", **LOCAL)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, padding_side="right", local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError) as e:
         raise UserError(f"{folder}: no tokenizer ({e}); expected the folder of a BERT tokenizer") from e
     if tokenizer.cls_token is None or tokenizer.sep_token is None or tokenizer.pad_token is None:
@@ -151,11 +141,9 @@ def _tokens(texts: dict[str, list[str]], folder: Path) -> dict[str, npt.NDArray[
     cut = sum(count > length for count in counts)
     if cut:
         say(f"text_bert: {cut} of {len(counts)} texts are cut to {length} tokens")
-    found = {}
+    found = {split: np.zeros((len(lines), 3, length), np.float32) for split, lines in texts.items()}
     for split, lines in texts.items():
-        padded = tokenizer(lines, padding="max_length", truncation=True, max_length=length) if lines else None
-        table = np.zeros((len(lines), 3, length), np.float32)
-        if padded:
-            table[:, 0], table[:, 1] = padded["input_ids"], padded["attention_mask"]
-        found[split] = table
+        if lines:
+            padded = tokenizer(lines, padding="max_length", truncation=True, max_length=length)
+            found[split][:, :2] = np.stack([padded["input_ids"], padded["attention_mask"]], axis=1)
     return found

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from mse.config import Config, load_backbone, load_dataset
+from mse.config import Config, Dataset, known_names, load_backbone, load_dataset
 from mse.corpus import require_root
-from mse.corpus.sources import plain_tables
+from mse.corpus.sources import media_names, table_files
 from mse.errors import UserError
 from mse.fetch import Model
 
@@ -24,6 +24,10 @@ def missing_for(
         made_here: corpora that the workflow makes itself.
     """
     found: dict[str, None] = {}  # keeps the order and drops repetitions
+    corpora = known_names(config, "datasets")
+    for name in config.roots:
+        if name not in corpora:
+            found[f"roots: {name!r} is no corpus; there is {', '.join(corpora)}"] = None
 
     def note(check: Callable[[], None]) -> None:
         try:
@@ -36,26 +40,36 @@ def missing_for(
             continue
         name, backbone = target["work"] or target["dataset"], target["backbone"]
         if name not in made_here:
-            note(lambda name=name: _check_corpus(name, config))  # type: ignore[misc]
+            note(lambda name=name: _check_corpus(name, config, registry))  # type: ignore[misc]
         if backbone:
             note(lambda backbone=backbone: _check_backbone(backbone, config, registry))  # type: ignore[misc]
     return list(found)
 
 
-def _check_corpus(name: str, config: Config) -> None:
+def _check_corpus(name: str, config: Config, registry: Mapping[str, Model]) -> None:
     dataset = load_dataset(config, name)
     require_root(name, dataset)
-    if dataset.needs_asr and dataset.language != "en" and config.transcribe.model.endswith(".en"):
-        raise UserError(
-            f"the corpus {name} is spoken in {dataset.language!r} and has no text, but transcribe.model = "
-            f"{config.transcribe.model!r} knows English alone; name a model of many languages in config/config.yaml"
-        )
-    absent = [str(path) for path in plain_tables(dataset) if not path.is_file()]
+    _check_recogniser(name, dataset, config, registry)
+    media_names(dataset)
+    absent = [str(path) for path in table_files(dataset) if not path.is_file()]
     if absent:
         ask = f" The corpus comes from {dataset.source}." if dataset.source else ""
         raise UserError(
             f"the corpus {name} is not as its YAML says: {dataset.root} lacks {', '.join(absent)}.{ask} "
             f"Put these files there, or mend `tables` or `root`; `mse corpus check {name}` looks closer"
+        )
+
+
+def _check_recogniser(name: str, dataset: Dataset, config: Config, registry: Mapping[str, Model]) -> None:
+    model = config.transcribe.model
+    if not dataset.needs_asr:
+        return
+    if model not in registry:
+        raise UserError(f"transcribe.model = {model!r} is not in resources/models.yaml; there is {', '.join(registry)}")
+    if dataset.language != "en" and model.endswith(".en"):
+        raise UserError(
+            f"the corpus {name} is spoken in {dataset.language!r} and has no text, but transcribe.model = {model!r} "
+            "knows English alone; add a Whisper model of many languages to resources/models.yaml and name it"
         )
 
 

@@ -2,6 +2,7 @@
 
 mmsa: one dict by split, each a dict of columns: id, raw_text, regression_labels, audio (N, T, D), audio_lengths, ...
 records: a file a split, each a list of clips: {"label": ..., "features": {"text", "audio", "audio_len", ...}}.
+Neither says how many frames there are a second, so the shards' rate is NaN.
 """
 
 import hashlib
@@ -67,15 +68,18 @@ def import_released(name: str, dataset: Dataset, out: Path) -> None:
     """
     files = _files(name, dataset)
     layout, parts = _mmsa(files["all"], dataset) if "all" in files else _records(files, dataset)
-    tables = map(attrgetter("clips"), parts())  # unlike a loop, lets go of a file before the next is opened
-    clips = pd.concat(tables, ignore_index=True)
-    _check_unique(clips, ", ".join(map(str, files.values())))
+    # Unlike a loop, map lets go of a file before the next is opened.
+    clips = pd.concat(map(attrgetter("clips"), parts()), ignore_index=True)
+    twice = clips[clips["clip_id"].duplicated(keep=False)].groupby("clip_id", sort=False)["split"].agg(" and ".join)
+    if len(twice):
+        where = ", ".join(map(str, files.values()))
+        shown = ", ".join(f"{clip!r} ({splits})" for clip, splits in twice.head(MOST_SHOWN).items())
+        raise UserError(f"{where}: clip ids must be unique, but {len(twice)} stand there more than once: {shown}")
     sources = {key: {"name": path.name, "sha256": _digest(path)} for key, path in files.items()}
     for modality, key in layout.features.items():
-        names = [f"{key}_{number:03d}" for number in range(layout.widths[key])]
         made_by = f"released-{'mmsa' if 'all' in files else 'records'}"
-        rate_hz = math.nan  # how many frames a second there are is not released
-        description = Description(name, made_by, names, rate_hz, settings=sources, versions=versions())
+        names = [f"{key}_{number:03d}" for number in range(layout.widths[key])]
+        description = Description(name, made_by, names, math.nan, settings=sources, versions=versions())
         unknown: dict[str, list[int]] = {}
         shard = track(_clips(parts, modality, unknown), f"import {modality}", len(clips))
         write_shard(out / "features" / modality / f"{SHARD}.h5", description, shard)
@@ -109,20 +113,11 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_unique(clips: pd.DataFrame, where: str) -> None:
-    splits = clips.groupby("clip_id", sort=False)["split"].agg(list)
-    twice = splits[splits.str.len() > 1]
-    if len(twice):
-        shown = ", ".join(f"{clip!r} ({' and '.join(found)})" for clip, found in twice.head(MOST_SHOWN).items())
-        raise UserError(f"{where}: clip ids must be unique, but {len(twice)} stand there more than once: {shown}")
-
-
 def _mmsa(path: Path, dataset: Dataset) -> tuple[Layout, Callable[[], Iterator[Part]]]:
     """The splits of one file, which stays in memory."""
-    label = "annotations" if isinstance(dataset.task, Classes) else "regression_labels"
     extra = {name: re.sub("^label_", "regression_labels_", name) for name in dataset.columns.extra}
     keys = {modality: key for modality, key in KEYS["mmsa"].items() if modality in set[str](dataset.modalities)}
-    layout = Layout(keys, label, extra)
+    layout = Layout(keys, "annotations" if isinstance(dataset.task, Classes) else "regression_labels", extra)
     content = _Columns(load(path), str(path))
     found = [_part(_Columns(content[split], f"{path}: {split}"), split, layout, dataset) for split in SPLITS]
     return layout, lambda: iter(found)
@@ -140,7 +135,7 @@ def _records(files: dict[str, Path], dataset: Dataset) -> tuple[Layout, Callable
         items = load(files[split])
         if not isinstance(items, list):
             raise UserError(f"{files[split]}: holds {_kind(items)}, expected a list of clips")
-        found: dict[str, list[Any]] = {}
+        found: dict[str, list[Any]] = {"id": []}
         for number, item in enumerate(items):
             clip = _Columns(item, f"{files[split]}: clip {number}")
             features = _Columns(clip["features"], f"{clip.where}: features")
@@ -186,8 +181,8 @@ def _labels(columns: "_Columns", key: str, ids: list[str], task: Task) -> list[s
         expected = f"is no intensity from {task.low:g} to {task.high:g}, the task's range"
     wrong = [f"{text!r} of {clip!r}" for text, clip, good in zip(texts, ids, legal, strict=True) if not good]
     if wrong:
-        shown = ", ".join(wrong[:MOST_SHOWN])
-        raise UserError(f"{columns.where}: {key} = {shown} ({len(wrong)} such clips in all) {expected}")
+        many = f"({len(wrong)} such clips in all)"
+        raise UserError(f"{columns.where}: {key} = {', '.join(wrong[:MOST_SHOWN])} {many} {expected}")
     return [task.names[task.index_of[text]] for text in texts] if isinstance(task, Classes) else texts
 
 
@@ -221,10 +216,8 @@ class _Columns:
                 if len(value) != 1 and (key != "id" or not len(value)):
                     raise UserError(f"{self.where}: {key} holds {_kind(value)} for a clip, expected one value")
                 value = value[0]
-            known = value is not None and value == value  # NaN is not
-            found.append(
-                "" if not known else value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-            )
+            value = "" if value is None or value != value else value  # NaN is unequal to itself
+            found.append(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
         return found
 
     def frames(self, key: str, ids: list[str], widths: dict[str, int]) -> Frames:
@@ -246,8 +239,8 @@ class _Columns:
         lengths = self.column(key, ids)
         for clip_id, length, clip in zip(ids, lengths, frames, strict=True):
             if not isinstance(length, int | np.integer) or not 0 <= length <= len(clip):
-                where = f"{self.where}: {key} = {length!r} for the clip {clip_id!r}"
-                raise UserError(f"{where}; expected a number of frames from 0 to {len(clip)}")
+                wrong = f"{key} = {length!r} for the clip {clip_id!r}"
+                raise UserError(f"{self.where}: {wrong}; expected a number of frames from 0 to {len(clip)}")
         return [int(length) for length in lengths]
 
 

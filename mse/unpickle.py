@@ -10,7 +10,7 @@ import math
 import pickle
 import re
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +40,9 @@ def load(path: Path) -> Any:
     copyreg.clear_extension_cache()  # what it holds would be handed out without asking find_class
     try:
         with path.open("rb") as file:
-            return _Unpickler(file, path).load()
-    except UserError:
-        raise
+            return _Unpickler(file, encoding="latin1").load()  # NumPy's files from Python 2 need this encoding
+    except _Refused as e:
+        raise UserError(f"{path}: {e}") from None
     except OSError as e:
         raise UserError(f"{path}: can't be read ({e.strerror}); check that it is there and may be opened") from e
     except MemoryError as e:
@@ -52,6 +52,10 @@ def load(path: Path) -> Any:
             f"{path}: no pickle, or a damaged one ({type(e).__name__}: {e}); compare its size and checksum with what "
             "its maker states, and fetch it again"
         ) from e
+
+
+class _Refused(Exception):
+    """What a file asks for and does not get; the message still lacks the file's name."""
 
 
 class _DType:
@@ -89,76 +93,77 @@ class _Array(np.ndarray[Any, Any]):
         self._filled = True
 
 
-class _Unpickler(pickle.Unpickler):
-    """Answers the few names that arrays and containers need with methods of its own.
+class _Makers:
+    """What a file can call.
 
-    Methods, because a file may set attributes of what it is given, and those of functions would stay set.
+    Methods, because a file may set attributes of what it is given, and those of a function would stay set. Their
+    object knows nothing, so that what was read is let go of at once.
     """
 
-    def __init__(self, file: IO[bytes], path: Path) -> None:
-        super().__init__(file, encoding="latin1")  # as NumPy's files from Python 2 need it
-        self._path = path
-        self._known: dict[tuple[str, str], Any] = {
-            ("numpy", "ndarray"): NDARRAY,
-            ("numpy", "dtype"): self._dtype,
-            ("collections", "OrderedDict"): dict,  # dicts keep their order
-            ("_codecs", "encode"): self._encode,  # bytes in protocols before 3
-            ("__builtin__", "bytes"): self._no_bytes,
-        }
-        for core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
-            self._known[f"{core}.multiarray", "_reconstruct"] = self._reconstruct
-            self._known[f"{core}.multiarray", "scalar"] = self._scalar
-            self._known[f"{core}.numeric", "_frombuffer"] = self._frombuffer
-
-    def find_class(self, module: str, name: str, /) -> Any:
-        """What stands for a name of the file; nothing is ever imported.
-
-        Raises:
-            UserError: the name is none of the few that are known.
-        """
-        if (module, name) in self._known:
-            return self._known[module, name]
-        raise self._refused(f"{module}.{name}", HINTS.get(module.split(".")[0], ""))
-
-    def persistent_load(self, pid: Any, /) -> Any:
-        """Refuse a reference to what lies outside the file."""
-        raise self._refused("a reference to something outside of it")
-
-    def _refused(self, what: str, hint: str = "") -> UserError:
-        return UserError(
-            f"{self._path}: asks for {what}; a file that asks for more than plain containers and NumPy arrays can run "
-            f"code when it is opened, so it was not opened further. Ask its maker for one that holds just these, or, "
-            f"if you trust it, save it again so{hint}"
-        )
-
-    def _dtype(self, text: str, align: bool = False, copy: bool = False) -> _DType:
+    def dtype(self, text: str, align: bool = False, copy: bool = False) -> _DType:
         if not ELEMENT.fullmatch(text):
-            raise UserError(
-                f"{self._path}: holds an array of the type {text!r}; only arrays of numbers, texts and objects are "
-                "read. Save it again with one of these"
+            raise _Refused(
+                f"holds an array of the type {text!r}; only arrays of numbers, texts and objects are read. "
+                "Save it again with one of these"
             )
         return _DType(text)
 
-    def _encode(self, text: str, encoding: str) -> bytes:
+    def encode(self, text: str, encoding: str) -> bytes:
         if encoding not in ("latin1", "latin-1"):
             raise ValueError(f"bytes are written in {encoding}, expected latin1")
         return text.encode("latin1")
 
-    def _no_bytes(self) -> bytes:
+    def no_bytes(self) -> bytes:
         return b""
 
-    def _reconstruct(self, kind: Any, shape: Any, dtype: Any) -> npt.NDArray[Any]:
+    def reconstruct(self, kind: Any, shape: Any, dtype: Any) -> npt.NDArray[Any]:
         if kind != NDARRAY:
             raise ValueError(f"an array of the class {kind}")
         return np.ndarray.__new__(_Array, (0,), np.int8)  # what the file says follows in __setstate__
 
-    def _scalar(self, kind: _DType, raw: Any = b"") -> Any:
-        return self._frombuffer(kind.checked(raw, ()), kind, (1,))[0] if kind.dtype.itemsize else kind.dtype.type()
+    def scalar(self, kind: _DType, raw: Any = b"") -> Any:
+        return self.frombuffer(kind.checked(raw, ()), kind, (1,))[0] if kind.dtype.itemsize else kind.dtype.type()
 
-    def _frombuffer(
+    def frombuffer(
         self, raw: Any, kind: _DType, shape: tuple[int, ...], order: Any = "C", axes: Any = None
     ) -> npt.NDArray[Any]:
         array = np.frombuffer(kind.checked(raw, shape), kind.dtype)
         if order == "K" and axes is not None:  # since NumPy 2.3: stored along these axes
             return array.reshape(shape).transpose(axes)
         return array.reshape(shape, order=order)
+
+
+MAKE = _Makers()
+KNOWN: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): NDARRAY,
+    ("numpy", "dtype"): MAKE.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): MAKE.reconstruct,  # numpy.core before NumPy 2, numpy._core since
+    ("numpy._core.multiarray", "_reconstruct"): MAKE.reconstruct,
+    ("numpy.core.multiarray", "scalar"): MAKE.scalar,
+    ("numpy._core.multiarray", "scalar"): MAKE.scalar,
+    ("numpy.core.numeric", "_frombuffer"): MAKE.frombuffer,
+    ("numpy._core.numeric", "_frombuffer"): MAKE.frombuffer,
+    ("collections", "OrderedDict"): dict,  # dicts keep their order
+    ("_codecs", "encode"): MAKE.encode,  # bytes in protocols before 3
+    ("__builtin__", "bytes"): MAKE.no_bytes,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str, /) -> Any:
+        """What stands for a name of the file; nothing is ever imported."""
+        if (module, name) in KNOWN:
+            return KNOWN[module, name]
+        raise _refused(f"{module}.{name}", HINTS.get(module.split(".")[0], ""))
+
+    def persistent_load(self, pid: Any, /) -> Any:
+        """Refuse a reference to what lies outside the file."""
+        raise _refused("a reference to something outside of it")
+
+
+def _refused(what: str, hint: str = "") -> _Refused:
+    return _Refused(
+        f"asks for {what}; a file that asks for more than plain containers and NumPy arrays can run code when it is "
+        "opened, so it was not opened further. Ask its maker for one that holds just these, or, if you trust it, save "
+        f"it again so{hint}"
+    )

@@ -176,9 +176,9 @@ def read_cut_corpus(dataset: Dataset, folder: Path) -> Corpus:
     """
     recordings = read_manifest(folder / "manifest.csv")
     tables = [read_utterances(path) for path in shard_files(folder / "manifest.csv", folder, ".csv")]
-    found = pd.concat(tables).dropna(subset=["start_s"])
+    found = pd.concat(tables).dropna(subset=["start_s"]).rename(columns={"recording": "clip_id"})
     clips = recordings.drop(columns=["start_s", "end_s"]).merge(
-        found[["recording", "start_s", "end_s"]], left_on="clip_id", right_on="recording", how="left"
+        found[["clip_id", "start_s", "end_s"]], on="clip_id", how="left"
     )
     number = clips.groupby("clip_id").cumcount() + 1
     cut = clips["start_s"].notna()

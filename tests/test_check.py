@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 from rich.console import Console
+from typer.testing import CliRunner
 
 from mse import media
+from mse.cli import app
 from mse.config import AssembleSettings, Config, Dataset, SegmentSettings, parse, read_yaml
 from mse.corpus import read_corpus
 from mse.corpus.check import Findings, check
@@ -174,7 +176,8 @@ def test_guess_without_a_table_reads_the_names(home: Path, tmp_path: Path) -> No
 def test_everything_that_a_target_lacks_is_said_at_once(tmp_path: Path) -> None:
     config = Config(config_path=[ROOT / "config"], roots={"meld": tmp_path, "cherma": tmp_path})
     targets = ["--cores", "2", "results/sims/chatglm9/metrics.csv", "work/meld/dataset.h5", "work/cherma/quality.csv"]
-    told = missing_for(targets, config, {})
+    speech = {"whisper-tiny.en": None}
+    told = missing_for(targets, config, speech)  # type: ignore[arg-type]
     assert len(told) == 4
     assert told[0].startswith(
         "the corpus sims is not here: no folder data/sims. Ask for it at https://github.com/thuiar"
@@ -182,4 +185,19 @@ def test_everything_that_a_target_lacks_is_said_at_once(tmp_path: Path) -> None:
     assert "no chatglm9.yaml" in told[1]
     assert f"the corpus meld is not as its YAML says: {tmp_path} lacks {tmp_path}/train/train_sent_emo.csv" in told[2]
     assert "the corpus cherma is spoken in 'zh' and has no text" in told[3]
+    wrong = missing_for(["work/cherma/x.csv"], config.model_copy(update={"roots": {"chrema": tmp_path}}), {})
+    assert wrong[0].startswith("roots: 'chrema' is no corpus; there is cherma, ")
     assert missing_for(["results/demo/smollm2/metrics.csv"], config, {"smollm2": None}, made_here=["demo"]) == []  # type: ignore[dict-item]
+
+
+def test_exit_status_says_whether_a_run_can_start(home: Path, tmp_path: Path, described: dict[str, Any]) -> None:
+    split = {"by": "clip", "train": ["1", "2"], "valid": ["3"], "test": ["4"]}
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets/home.yaml").write_text(yaml.safe_dump(described | {"split": split}))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"config_path": [str(tmp_path)]}))
+    command = ["corpus", "check", "home", "--config", str(tmp_path / "config.yaml"), "--root", str(home)]
+    good = CliRunner().invoke(app, command)
+    assert good.exit_code == 0 and "a run can start" in good.output
+    (home / "park/dog.mp4").unlink()
+    bad = CliRunner().invoke(app, command)
+    assert bad.exit_code == 1 and "no usable clip in the split 'valid'" in bad.output

@@ -34,6 +34,7 @@ DESCRIBED: dict[str, Any] = {
     "prompt": "How?",
 }
 CLASSES = {"kind": "classes", "classes": {"good": ["1"], "bad": ["-1", "0"]}}
+MEDIA = ("x", "x.mp4", "y.mp4", "z.mp4", "v 1/x.mp4", "a.mp4", "k1.mp4", "k2.mp4")  # empty: they are never opened
 Read = Callable[..., Corpus]
 
 
@@ -44,6 +45,9 @@ def read(tmp_path: Path) -> Read:
     def reading(
         table: str | None = HEADER + GOOD, on_disk: dict[str, str | bytes] | None = None, **keys: Any
     ) -> Corpus:
+        for name in MEDIA:
+            (tmp_path / "corpus" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "corpus" / name).touch()
         contents = ({} if table is None else {"t.csv": table}) | (on_disk or {})
         for name, content in contents.items():
             (tmp_path / "corpus" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -161,6 +165,14 @@ def test_hashed_splits_keep_speakers_together_and_stay(read: Read) -> None:
     assert abs(shares["valid"] - 0.2) < 0.08 and abs(shares["test"] - 0.3) < 0.08
     other = read(HEADER + "".join(rows), split=split | {"seed": 6}, task=None).clips
     assert other["split"].tolist() != many["split"].tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_few_speakers_leave_no_split_empty(read: Read, seed: int) -> None:
+    for speakers in (3, 4, 7):
+        rows = "".join(f"c{i},x.mp4,,,,s{i},,0\n" for i in range(speakers))
+        clips = read(HEADER + rows, split={"hash_of": "who", "valid": 0.1, "test": 0.2, "seed": seed}).clips
+        assert set(clips["split"]) == {"train", "valid", "test"}
 
 
 def test_recordings_stay_together(read: Read, tmp_path: Path) -> None:
@@ -297,8 +309,8 @@ YAML_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "pattern fits no table": ({"tables": [{"file": "{n}/t.csv"}]}, "corpus: no file fits the table '{n}/t.csv'"),
     "pattern fits no file": (
-        {"tables": None, "files": "{n}.mp4"},
-        "corpus: none of 1 files fits files = '{n}.mp4'; there is t.csv",
+        {"tables": None, "files": "{n}.mov"},
+        "corpus: none of 9 files fits files = '{n}.mov'; there is a.mp4, k1.mp4, k2.mp4, ...",
     ),
     "no line fits": ({"tables": [{"file": "t.csv", "lines": "{a}|{b}"}]}, "corpus/t.csv: no line fits '{a}|{b}'"),
     "unknown encoding": (
@@ -319,6 +331,36 @@ YAML_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         "t.csv: no column 'mood' to recode; the table has id",
     ),
     "keeps a reserved column": ({"columns": {"extra": ["text"]}}, "columns.extra: 'text' is a column of the manifest"),
+    "nothing to join": (
+        {"tables": [{"file": "t.csv"}, {"file": "other.csv", "join": ["id"]}]},
+        "corpus/other.csv: no row fits any of the 3 before by id (first: 'a')",
+    ),
+    "no recording is there": (
+        {"columns": {"media": "Raw/{file}"}},
+        "corpus: none of the 3 recordings is there (the first: ",
+    ),
+    "kept column is missing": (
+        {"columns": {"extra": ["{who}"]}},
+        "t.csv: no column '{who}', which columns.extra wants",
+    ),
+    "semicolons": (
+        {"tables": [{"file": "semi.csv"}]},
+        "semi.csv: one column, 'id;file'; if its cells are separated so, say `delimiter`",
+    ),
+    "no header": (
+        {"tables": [{"file": "bare.csv"}]},
+        "bare.csv: the column '1' stands there twice; if the file begins with a clip and not with the columns' names",
+    ),
+    "utterances upside down": ({"cut": {"min_s": 30, "max_s": 5}}, "max_s (5) must be at least twice min_s (30)"),
+    "clips upside down": (
+        {"segment": {"min_s": 5, "max_s": 1}},
+        "mine.yaml: segment: min_s (5) must be less than max_s",
+    ),
+    "modality twice": ({"modalities": ["text", "text"]}, "modalities = ['text', 'text']: one stands there twice"),
+    "metrics of another range": (
+        {"task": {"metrics": "sims"}},
+        "the metrics of sims are for labels from -1 to 1, not -3",
+    ),
     "cut and labels": ({"cut": {"at": "pauses"}}, "cut makes clips of its own: the corpus can have no task, split"),
     "override is wrong": (
         {"train": {"epochs": 3}},
@@ -335,9 +377,14 @@ def test_mistake_in_the_yaml(read: Read, tmp_path: Path, mistake: str) -> None:
         keys = keys | {"columns": {"extra": ["text"], "speaker": None}}
     else:
         table = HEADER + GOOD
+    others = {"other.csv": "id,mood\nq,1\n", "semi.csv": "id;file\na;x\n", "bare.csv": "a,x,1,1\n"}
+    if mistake == "pattern fits no file":
+        others = {}
     with pytest.raises(UserError) as caught:
-        read(table, **keys)
+        read(table, on_disk=others, **keys)
     assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert ".csv" in str(caught.value) or ".yaml" in str(caught.value) or "/corpus: " in str(caught.value)
 
 
 FILE_MISTAKES: dict[str, tuple[bytes, str, str]] = {
@@ -365,6 +412,49 @@ def test_mistake_in_a_file(read: Read, mistake: str) -> None:
 
 def test_there_are_enough_mistakes() -> None:
     assert len({*TABLE_MISTAKES, *YAML_MISTAKES, *FILE_MISTAKES}) >= 25
+
+
+def test_header_and_delimiter_can_be_given(read: Read) -> None:
+    tables = [{"file": "t.TSV", "header": ["id", "file", "words"], "delimiter": ";"}]
+    columns = {"start": None, "end": None, "speaker": None, "label": None}
+    clips = read(None, on_disk={"t.TSV": "a;x.mp4;eins, zwei\n"}, tables=tables, columns=columns, split=None, task=None)
+    assert clips.clips.loc[0, "text"] == "eins, zwei"
+
+
+def test_objects_may_lack_keys(read: Read) -> None:
+    entries = [{"id": "a", "file": "x.mp4"}, {"id": "b", "file": "x.mp4", "words": "ja", "who": "S"}]
+    columns = {"start": None, "end": None, "label": None}
+    clips = read(
+        None,
+        on_disk={"t.json": json.dumps(entries)},
+        tables=[{"file": "t.json"}],
+        columns=columns,
+        split=None,
+        task=None,
+    ).clips
+    assert clips["speaker"].tolist() == ["", "S"] and clips["text"].tolist() == ["", "ja"]
+
+
+def test_kept_columns_change_nothing_else(read: Read) -> None:
+    """A kept column may be called as one of a clip's facts."""
+    table = "id,file,begin,stop,start,end,split_value\na,x.mp4,1,2,0,9,q\n"
+    columns = {"start": "begin", "end": "stop", "speaker": None, "text": None, "label": None}
+    extra = {"extra": ["start", "end", "split_value"]}
+    keys = {"columns": columns | extra, "split": None, "task": None, "text_from": "asr"}
+    clips = read(table, **keys).clips
+    assert clips[["start_s", "end_s"]].to_numpy().tolist() == [[1, 2]]
+    assert clips[["start", "end", "split_value"]].to_numpy().tolist() == [["0", "9", "q"]]
+
+
+def test_rows_that_were_passed_over_are_counted(read: Read) -> None:
+    tables = [{"file": "t.txt", "lines": "{id} {file} {words}"}, {"file": "more.csv", "join": ["id"]}]
+    columns = {"start": None, "end": None, "speaker": None, "label": None}
+    files = {"t.txt": "a x.mp4 ja\n#\nb x.mp4 nein\n", "more.csv": "id,mood\nb,1\n"}
+    corpus = read(None, on_disk=files, tables=tables, columns=columns, split=None, task=None)
+    assert corpus.notes == [
+        "t.txt: 2 of 3 lines fit `lines` and are rows",
+        "more.csv: has no row for 1 of 2 by id; its columns are empty there",
+    ]
 
 
 def test_joined_row_twice(read: Read) -> None:

@@ -1,8 +1,10 @@
 """Released features: opened without running them, imported, exported, and the same after both."""
 
 import copyreg
+import gc
 import os
 import pickle
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -217,6 +219,17 @@ def test_an_array_is_filled_once(tmp_path: Path) -> None:
         load(write(tmp_path / "x.pkl", data[:-1] + state + b"."))
 
 
+def test_what_was_read_is_let_go_at_once(tmp_path: Path) -> None:
+    content = load(write(tmp_path / "x.pkl", {"audio": np.ones((2, 3))}, 2))
+    array = weakref.ref(content["audio"])
+    gc.disable()  # so that no cycle may hold it
+    try:
+        del content
+        assert array() is None
+    finally:
+        gc.enable()
+
+
 def test_what_is_no_whole_pickle_is_named(tmp_path: Path) -> None:
     whole = pickle.dumps({"audio": np.ones((50, 40))})
     for content in (whole[:-1000], whole[:20], b"", b"PK\x03\x04 a zip file", b"version https://git-lfs.github.com"):
@@ -300,6 +313,22 @@ def test_the_loaders_conversions_work_on_every_key(exported: Path, made: Path) -
             np.testing.assert_array_equal(text[:, 2], 0)
     train = content["train"]["text_bert"]
     np.testing.assert_array_equal(train[0], [[2, 4, 5, 6, 3, 0, 0, 0], [1, 1, 1, 1, 1, 0, 0, 0], [0] * 8])
+
+
+def test_the_layout_of_self_mm(made: Path, bert: Path, tmp_path: Path, exported: Path) -> None:
+    export_mmsa(made, tmp_path / "x.pkl", bert, layout="self-mm")
+    plain = pickle.loads(exported.read_bytes())
+    for split, data in pickle.loads((tmp_path / "x.pkl").read_bytes()).items():
+        # Self-MM, data/load_data.py: mosi and mosei, then sims
+        text, vision, audio = (data[key].astype(np.float32) for key in ("text_bert", "vision", "audio"))
+        assert data["id"][:, 0].tolist() == data["ids"] == plain[split]["id"]
+        assert data["labels"].astype(np.float32)[0].reshape(-1).shape == (1,)
+        for array, name in ((vision, "feature_V"), (audio, "feature_A"), (text, "text_bert")):
+            np.testing.assert_array_equal(data[name].astype(np.float32), array)
+        for name, like in (("label_M", "regression_labels"), ("label_T", "regression_labels_T")):
+            np.testing.assert_array_equal(data[name], plain[split][like])
+    size = (tmp_path / "x.pkl").stat().st_size
+    assert size < exported.stat().st_size * 1.1  # nothing is stored twice
 
 
 def test_there_and_back(exported: Path, made: Path, tmp_path: Path) -> None:
@@ -622,7 +651,7 @@ def test_records(tmp_path: Path) -> None:
     ("damage", "message"),
     [
         (lambda c: c.__setitem__("test", {}), r"test\.pkl: holds a dict, expected a list of clips"),
-        (lambda c: c.__setitem__("test", []), r"test\.pkl: no key 'id'"),
+        (lambda c: c.__setitem__("test", []), r"test\.pkl: id names no clip; each needs a name"),
         (lambda c: c["test"].__setitem__(1, 5), r"test\.pkl: clip 1: holds a int, expected a dict"),
         (lambda c: c["test"][1].pop("label"), r"test\.pkl: clip 1: no key 'label'; there is features"),
         (

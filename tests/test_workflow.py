@@ -1,6 +1,7 @@
 """The real workflow, from videos to the table, on a cut-down demo corpus: every tool is the real one."""
 
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -8,11 +9,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+from mse import media
 from mse.adapter import MSEAdapter
+from mse.corpus import SPLITS
+from mse.data import ClipDataset
 from mse.demo.recipe import load_recipe
 from tests.conftest import MODELS, ROOT
 
@@ -125,8 +130,12 @@ def test_deleted_sound_makes_nothing_anew(finished: Path) -> None:
     ("arguments", "message"),
     [
         (["--config", "sedes=[1]", "--", TABLE], "unknown key 'sedes'; did you mean 'seeds'?"),
-        (["--", "results/dmo/smollm2/metrics.csv"], "no dmo.yaml in config/datasets; there is demo"),
-        (["--", "results/demo/lama/metrics.csv"], "no lama.yaml in config/backbones; there is smollm2"),
+        (["--", "results/dmo/smollm2/metrics.csv"], "error: no dmo.yaml in config/datasets; there is cherma, "),
+        (["--", "results/demo/lama/metrics.csv"], "error: no lama.yaml in config/backbones; there is smollm2"),
+        (
+            ["--", "results/sims/smollm2/metrics.csv"],
+            "error: the corpus sims is not here: no folder data/sims. Ask for",
+        ),
     ],
 )
 def test_mistakes_end_with_one_message(checkout: Path, arguments: list[str], message: str) -> None:
@@ -134,15 +143,70 @@ def test_mistakes_end_with_one_message(checkout: Path, arguments: list[str], mes
     assert done.returncode != 0
     assert message in done.stdout + done.stderr
     assert "Traceback (most recent call last)" not in done.stdout + done.stderr
+    assert "Missing input files" not in done.stdout + done.stderr
 
 
 def test_mistake_in_a_table_is_shown_by_the_workflow(checkout: Path, tmp_path: Path) -> None:
     (tmp_path / "datasets").mkdir()
     (tmp_path / "t.csv").write_text("clip_id,media,text\na,x.mp4,hi\na,y.mp4,ho\n")
-    described = {"root": str(tmp_path), "table": "t.csv", "columns": {"text": "text"}}
+    described = {"root": str(tmp_path), "tables": [{"file": "t.csv"}], "columns": {"text": "text"}}
     (tmp_path / "datasets/mine.yaml").write_text(yaml.safe_dump(described))
     done = snakemake(checkout, "--config", f"config_path=[config, {tmp_path}]", "--", "work/mine/quality.csv")
     assert done.returncode != 0
     said = done.stdout + done.stderr
-    assert "error: " in said and "t.csv: line 3 (a): clip_id stands in line 2 already" in said
+    assert "error: " in said and "t.csv: line 3 (a): clip_id stands in" in said
     assert "Traceback" not in said
+
+
+def test_corpora_of_every_shape_run_side_by_side(checkout: Path, tmp_path: Path, voice: np.ndarray) -> None:
+    """Text alone, recordings to be cut, and released features: each takes the stages it needs and no other."""
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "words").mkdir()
+    rows = [
+        f"c{i},好 {i},{label},{split}" for i, (label, split) in enumerate(zip("aabb", [*SPLITS, "train"], strict=True))
+    ]
+    (tmp_path / "words/t.csv").write_text("\n".join(["clip_id,text,label,split", *rows]), encoding="utf-8")
+    described = {
+        "root": str(tmp_path / "words"),
+        "tables": [{"file": "t.csv"}],
+        "columns": {"media": None, "text": "text", "label": "label"},
+        "modalities": ["text"],
+        "split": {"by": "split"},
+        "task": {"classes": {"a": ["a"], "b": ["b"]}},
+        "prompt": "?",
+    }
+    (tmp_path / "datasets/words.yaml").write_text(yaml.safe_dump(described))
+    frames = [np.zeros((64, 64, 3), np.uint8)] * (len(voice) // 16_000)
+    media.write_video(tmp_path / "vidéos/deux mots.mp4", frames, voice, 1)
+    with (tmp_path / "unaligned_50.pkl").open("wb") as file:
+        pickle.dump(released_features(), file)
+    roots = f"roots={{videos: {tmp_path / 'vidéos'}, mosei-released: {tmp_path}}}"
+    released = checkout / "config/datasets/mosei-released.yaml"
+    released.write_text(released.read_text().replace("Processed/", ""))
+    targets = [f"work/{name}/dataset.h5" for name in ("words", "videos", "mosei-released")]
+    done = snakemake(checkout, "--config", f"config_path=[config, {tmp_path}]", roots, "--", *targets)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    sizes = {
+        name: len(ClipDataset(checkout / f"work/{name}/dataset.h5")) for name in ("words", "videos", "mosei-released")
+    }
+    assert sizes == {"words": 4, "videos": 3, "mosei-released": 6}
+    ran = set(re.findall(r"Rule: (\w+)", done.stdout + done.stderr))
+    assert {"recordings", "cut", "released", "manifest", "quality", "assemble"} <= ran
+    assert not (checkout / "work/words/segments").exists() and not (checkout / "work/mosei-released/segments").exists()
+
+
+def released_features() -> dict[str, dict[str, object]]:
+    """Two clips a split in MMSA's layout."""
+    rng = np.random.default_rng(0)
+    return {
+        split: {
+            "id": [f"{split}$_${number}" for number in range(2)],
+            "raw_text": ["so it is", "好"],
+            "audio": rng.normal(size=(2, 9, 5)),
+            "vision": rng.normal(size=(2, 7, 4)),
+            "audio_lengths": [9, 5],
+            "vision_lengths": [7, 7],
+            "regression_labels": np.array([-1.0, 2.4]),
+        }
+        for split in SPLITS
+    }

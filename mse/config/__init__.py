@@ -21,6 +21,7 @@ from mse.config.dataset import (
 from mse.config.files import (
     adapter_settings,
     find,
+    known_names,
     load_backbone,
     load_dataset,
     segment_settings,
@@ -63,6 +64,7 @@ __all__ = [
     "ValueSplit",
     "adapter_settings",
     "find",
+    "known_names",
     "load_backbone",
     "load_dataset",
     "parse",

@@ -44,6 +44,10 @@ class Table(Section):
         None, description="pattern of a line of plain text; lines that do not fit are no clips"
     )
     encoding: str = Field("utf-8", description="how the file's characters are written")
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="what separates cells; null: a comma, in .tsv a tab"
+    )
+    header: list[str] = Field([], description="names of the columns of a CSV or TSV file that has no line with them")
     values: dict[str, str] = Field({}, description="columns that are the same in the whole table, such as its split")
     join: list[str] = Field(
         [], description="this table adds columns to the rows of those before it, matched by these columns"
@@ -130,9 +134,15 @@ class Cut(Section):
         "pauses", description="end an utterance at a pause, or at the end of a recognised sentence too"
     )
     pause_s: PositiveFloat = Field(0.5, description="silence that ends an utterance (seconds)")
-    min_s: PositiveFloat = Field(1.0, description="a shorter utterance is joined to its nearer neighbour (seconds)")
+    min_s: PositiveFloat = Field(1.0, description="a shorter utterance is joined to a neighbour that is near (seconds)")
     max_s: PositiveFloat = Field(20.0, description="a longer one is cut at its quietest place (seconds)")
     pad_s: NonNegativeFloat = Field(0.3, description="kept before and after what was found (seconds)")
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if 2 * self.min_s > self.max_s:
+            raise ValueError(f"max_s ({self.max_s:g}) must be at least twice min_s ({self.min_s:g}), to be cut in two")
+        return self
 
 
 class Intensity(Section):
@@ -151,6 +161,8 @@ class Intensity(Section):
     def _rising(self) -> Self:
         if self.low >= self.high:
             raise ValueError(f"low ({self.low}) must be less than high ({self.high})")
+        if self.metrics == "sims" and (self.low < -1 or self.high > 1):
+            raise ValueError(f"the metrics of sims are for labels from -1 to 1, not {self.low:g} to {self.high:g}")
         return self
 
 
@@ -256,6 +268,8 @@ class Dataset(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         given = [name for name in ("tables", "files", "released") if getattr(self, name)]
+        if len(set(self.modalities)) < len(self.modalities):
+            raise ValueError(f"modalities = {self.modalities}: one stands there twice")
         if not given or {"files", "released"} <= set(given) or {"tables", "released"} <= set(given):
             raise ValueError(f"give tables, files or released; found {', '.join(given) or 'none of them'}")
         if "files" in given and any(not table.join for table in self.tables):

@@ -22,7 +22,7 @@ def find(config: Config, folder: Literal["datasets", "backbones"], name: str) ->
     for base in config.config_path:
         if (base / folder / f"{name}.yaml").is_file():
             return base / folder / f"{name}.yaml"
-    known = sorted(path.stem for base in config.config_path for path in (base / folder).glob("*.yaml"))
+    known = known_names(config, folder)
     places = ", ".join(str(base / folder) for base in config.config_path)
     raise UserError(
         f"no {name}.yaml in {places}; there is {', '.join(known) or 'nothing'}. "
@@ -38,7 +38,7 @@ def load_dataset(config: Config, name: str) -> Dataset:
     """
     path = find(config, "datasets", name)
     dataset = parse(Dataset, read_yaml(path), str(path))
-    parse(SegmentSettings, dataset.segment, f"{path}: segment")
+    parse(SegmentSettings, config.segment.model_dump() | dataset.segment, f"{path}: segment")
     parse(AdapterSettings, dataset.adapter, f"{path}: adapter")
     parse(TrainSettings, dataset.train, f"{path}: train")
     if (dataset.released is not None) != name.endswith(RELEASED_SUFFIX):
@@ -46,8 +46,13 @@ def load_dataset(config: Config, name: str) -> Dataset:
             f"{path}: a corpus of released features, and no other, has a name that ends in {RELEASED_SUFFIX}, "
             "so that its results are never taken for those of features made here; rename the file"
         )
-    root = config.roots.get(name, dataset.root)
+    root = config.roots.get(name, dataset.root).expanduser()
     return dataset.model_copy(update={"root": root})
+
+
+def known_names(config: Config, folder: Literal["datasets", "backbones"]) -> list[str]:
+    """The names of all datasets or backbones that there are."""
+    return sorted({path.stem for base in config.config_path for path in (base / folder).glob("*.yaml")})
 
 
 def load_backbone(config: Config, name: str) -> Backbone:

@@ -16,6 +16,12 @@ class SegmentSettings(Section):
     min_s: PositiveFloat = Field(0.2, description="a shorter clip is unusable (seconds)")
     max_s: PositiveFloat = Field(60.0, description="a longer clip is cut here, with a note in quality.csv (seconds)")
 
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.min_s >= self.max_s:
+            raise ValueError(f"min_s ({self.min_s:g}) must be less than max_s ({self.max_s:g})")
+        return self
+
 
 class AcousticSettings(Section):
     """openSMILE descriptors."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -9,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from mse.config import Classes, Dataset, HashSplit, Intensity, Task, ValueSplit
@@ -21,7 +21,9 @@ from mse.templates import Template
 
 MOST_MISTAKES_SHOWN = 20
 FIELDS = ("clip_id", "media", "start", "end", "speaker", "text", "label")
-CLOCK = re.compile(r"(?:(?:(?P<h>\d+):)?(?P<m>\d{1,2}):)?(?P<s>\d+(?:[.,]\d*)?)")
+NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+SECONDS = re.compile(r"\d+(?:[.,]\d*)?|[.,]\d+")
+CLOCK = re.compile(r"(?:(?P<h>\d+):)?(?P<m>[0-5]?\d):(?P<s>[0-5]?\d(?:[.,]\d*)?)")
 # Windows' punctuation, read by someone as Latin-1: the C1 control characters mean nothing in a text.
 MISREAD = {code: bytes([code]).decode("cp1252", errors="ignore") or " " for code in range(0x80, 0xA0)}
 
@@ -62,10 +64,14 @@ def read_corpus(dataset: Dataset) -> Corpus:
     Raises:
         UserError: every mistake at once, with its file, line, column, value and the choices.
     """
-    rows = [_recoded(row, dataset) for row in read_rows(dataset)]
+    notes: list[str] = []
+    rows = [_recoded(row, dataset) for row in read_rows(dataset, notes)]
     _check_columns(rows, dataset)
-    rows, excluded, notes = _without_excluded(rows, dataset)
-    clips = pd.DataFrame([_facts(row, dataset) for row in rows], index=[row.origin for row in rows])
+    rows, excluded = _without_excluded(rows, dataset, notes)
+    split_of = _splits(rows, dataset)
+    clips = pd.DataFrame(
+        [_facts(row, dataset) | {"split": split_of(row)} for row in rows], index=[row.origin for row in rows]
+    )
     mistakes = _mistakes(clips, dataset)
     if mistakes:
         more = len(mistakes) - MOST_MISTAKES_SHOWN
@@ -78,7 +84,10 @@ def read_corpus(dataset: Dataset) -> Corpus:
     clips["media"] = [_on_disk(dataset.root, media) for media in clips["media"]]
     # An hour of speech is worth many clips that are cut already.
     clips["shard"] = deal(clips["media"], max(1, dataset.shard_clips // 10) if dataset.cut else dataset.shard_clips)
-    return Corpus(clips[[*MANIFEST_COLUMNS, *dataset.columns.extra]].reset_index(drop=True), excluded, notes)
+    clips = clips[MANIFEST_COLUMNS].reset_index(drop=True)
+    for name in dataset.columns.extra:
+        clips[name] = [row.cells[name] for row in rows]
+    return Corpus(clips, excluded, notes + _absent_media(clips, dataset))
 
 
 def say_corpus(corpus: Corpus) -> None:
@@ -93,10 +102,13 @@ def say_corpus(corpus: Corpus) -> None:
 
 def seconds(text: str) -> float:
     """A time as seconds, from 83.5, 1:23.5, 0:01:23,500; NaN where it is none."""
-    found = CLOCK.fullmatch(text.strip())
+    text = text.strip()
+    if SECONDS.fullmatch(text):
+        return float(text.replace(",", "."))
+    found = CLOCK.fullmatch(text)
     if not found:
         return math.nan
-    hours, minutes = int(found["h"] or 0), int(found["m"] or 0)
+    hours, minutes = int(found["h"] or 0), int(found["m"])
     return round(hours * 3600 + minutes * 60 + float(found["s"].replace(",", ".")), 6)
 
 
@@ -109,7 +121,6 @@ def _recoded(row: Row, dataset: Dataset) -> Row:
 def _templates(dataset: Dataset) -> dict[str, Template]:
     """Everything that takes from columns, by the key of the YAML file that asks for it."""
     asked = {f"columns.{field}": getattr(dataset.columns, field) for field in FIELDS}
-    asked |= {f"columns.extra.{i}": name for i, name in enumerate(dataset.columns.extra)}
     asked |= {f"exclude.{i}.where": exclusion.where for i, exclusion in enumerate(dataset.exclude)}
     if dataset.split:
         hashed = isinstance(dataset.split, HashSplit)
@@ -137,14 +148,21 @@ def _check_columns(rows: list[Row], dataset: Dataset) -> None:
                 if name not in row.cells
             ]
         wrong += [f"{where}no column {name!r} to recode; {has}" for name in dataset.recode if name not in row.cells]
+        wrong += [
+            f"{where}no column {name!r}, which columns.extra wants to keep; {has}"
+            for name in dataset.columns.extra
+            if name not in row.cells
+        ]
     reserved = [name for name in dataset.columns.extra if name in MANIFEST_COLUMNS]
-    wrong += [f"columns.extra: {name!r} is a column of the manifest itself; it needs no keeping" for name in reserved]
+    wrong += [
+        f"{dataset.root}: columns.extra: {name!r} is a column of the manifest itself; leave it out" for name in reserved
+    ]
     if wrong:
         raise UserError("\n".join(wrong[:MOST_MISTAKES_SHOWN]))
 
 
-def _without_excluded(rows: list[Row], dataset: Dataset) -> tuple[list[Row], pd.DataFrame, list[str]]:
-    """Rows that stay, what was left out and why, and exclusions that met nothing."""
+def _without_excluded(rows: list[Row], dataset: Dataset, notes: list[str]) -> tuple[list[Row], pd.DataFrame]:
+    """Rows that stay, and what was left out and why; exclusions that met nothing are noted."""
     clip_id = Template(dataset.columns.clip_id)
     rules = [(Template(e.where), set(e.values), e.reason) for e in dataset.exclude]
     met: Counter[tuple[int, str]] = Counter()
@@ -160,7 +178,7 @@ def _without_excluded(rows: list[Row], dataset: Dataset) -> tuple[list[Row], pd.
             left_out.append((clip_id.fill(row.cells).strip(), reason))
         else:
             kept.append(row)
-    notes = [
+    notes += [
         f"exclude.{number}: no row has {where.text} = {value!r}"
         for number, (where, values, _) in enumerate(rules)
         for value in sorted(values)
@@ -168,7 +186,7 @@ def _without_excluded(rows: list[Row], dataset: Dataset) -> tuple[list[Row], pd.
     ]
     if not kept:
         raise UserError(f"{dataset.root}: `exclude` leaves no row of {len(rows)}")
-    return kept, pd.DataFrame(left_out, columns=["clip_id", "reason"]), notes
+    return kept, pd.DataFrame(left_out, columns=["clip_id", "reason"])
 
 
 def _facts(row: Row, dataset: Dataset) -> dict[str, str]:
@@ -176,25 +194,63 @@ def _facts(row: Row, dataset: Dataset) -> dict[str, str]:
     templates = {field: getattr(dataset.columns, field) for field in FIELDS}
     facts = {field: Template(text).fill(row.cells) if text else "" for field, text in templates.items()}
     facts["text"] = facts["text"].translate(MISREAD)
-    facts = {field: text.strip() for field, text in facts.items()}
-    facts["split"], facts["split_value"] = _split(row, dataset)
-    return facts | {name: row.cells[name] for name in dataset.columns.extra}
+    return {field: text.strip() for field, text in facts.items()}
 
 
-def _split(row: Row, dataset: Dataset) -> tuple[str, str]:
-    """The clip's split, or "" where its value is in no list, and that value."""
+def _splits(rows: list[Row], dataset: Dataset) -> Callable[[Row], str]:
+    """What tells a row's split; a value that is in none is told as it would stand in a message."""
     split = dataset.split
     if split is None:
-        return "test", ""
-    value = Template(_split_column(split)).fill(row.cells)
+        return lambda row: "test"
+    column = Template(_split_column(split))
     if isinstance(split, HashSplit):
-        digest = hashlib.sha256(f"{split.seed}:{value}".encode()).digest()
-        place = int.from_bytes(digest[:8], "big") / 2**64  # evenly in [0, 1)
-        return ("test" if place < split.test else "valid" if place < split.test + split.valid else "train"), value
-    for name in SPLITS:
-        if value in getattr(split, name):
-            return name, value
-    return split.others or "", value
+        drawn = _drawn({column.fill(row.cells) for row in rows}, split)
+        return lambda row: drawn[column.fill(row.cells)]
+    split_of = {value: name for name in SPLITS for value in getattr(split, name)}
+
+    def listed(row: Row) -> str:
+        value = column.fill(row.cells)
+        return split_of.get(value) or split.others or f"{split.by} = {value!r}"
+
+    return listed
+
+
+def _drawn(values: set[str], split: HashSplit) -> dict[str, str]:
+    """A split for each value, by a number between 0 and 1 that its hash gives: so it stays when others come.
+
+    Where few values leave a split empty, the one that was nearest to it goes there.
+    """
+    place = {
+        v: int.from_bytes(hashlib.sha256(f"{split.seed}:{v}".encode()).digest()[:8], "big") / 2**64 for v in values
+    }
+    edges = {"test": (0.0, split.test), "valid": (split.test, split.test + split.valid)}
+    edges["train"] = (split.test + split.valid, 1.0)
+    drawn = {v: name for v in values for name, (low, high) in edges.items() if low <= place[v] < high}
+    for name, (low, high) in edges.items():
+        counts = Counter(drawn.values())
+        spare = [v for v in values if counts[drawn[v]] > 1]
+        if not counts[name] and high > low and spare:
+            nearest = min(spare, key=lambda v: (max(low - place[v], place[v] - high), v))
+            drawn[nearest] = name
+    return drawn
+
+
+def _absent_media(clips: pd.DataFrame, dataset: Dataset) -> list[str]:
+    """A note on recordings that are not there.
+
+    Raises:
+        UserError: none is.
+    """
+    if not dataset.needs_media:
+        return []
+    paths = clips["media"].unique()
+    absent = [path for path in paths if not os.path.isfile(path)]
+    if len(absent) == len(paths):
+        raise UserError(
+            f"{dataset.root}: none of the {len(paths)} recordings is there (the first: {absent[0]}); unpack them, or "
+            f"mend columns.media = {dataset.columns.media!r}"
+        )
+    return [f"{len(absent)} of {len(paths)} recordings are not there (the first: {absent[0]})"] if absent else []
 
 
 def _on_disk(root: Path, media: str) -> str:
@@ -203,7 +259,7 @@ def _on_disk(root: Path, media: str) -> str:
         return ""
     for form in ("NFC", "NFD"):
         other = root / unicodedata.normalize(form, media)
-        if not (root / media).exists() and other.exists():
+        if not os.path.exists(root / media) and os.path.exists(other):
             return str(other)
     return str(root / media)
 
@@ -213,6 +269,10 @@ def _mistakes(clips: pd.DataFrame, dataset: Dataset) -> list[str]:
     found: list[str] = []
     first: dict[str, str] = {}
     names = dataset.columns
+    unlisted = ""  # why a clip may be in no split
+    if isinstance(dataset.split, ValueSplit):
+        listed = "; ".join(f"{s}: {', '.join(getattr(dataset.split, s))}" for s in SPLITS)
+        unlisted = f"is in no split ({listed}), and split.others does not say where it goes"
     for row in clips.itertuples():
         origin = str(row.Index)
 
@@ -226,9 +286,8 @@ def _mistakes(clips: pd.DataFrame, dataset: Dataset) -> list[str]:
         first.setdefault(row.clip_id, origin)
         if dataset.needs_media and not row.media:
             wrong(f"{names.media} is empty; it must name the clip's file")
-        if not row.split and dataset.split is not None and not isinstance(dataset.split, HashSplit):
-            listed = "; ".join(f"{s}: {', '.join(getattr(dataset.split, s))}" for s in SPLITS)
-            wrong(f"{dataset.split.by} = {row.split_value!r} is in no split ({listed})")
+        if row.split not in SPLITS:
+            wrong(f"{row.split} {unlisted}")
         _check_times(row.start, row.end, names.start, names.end, wrong)
         if dataset.task:
             _check_label(row.label, dataset.task, names.label, wrong)
@@ -259,17 +318,10 @@ def _check_label(text: str, task: Task, column: str | None, wrong: Callable[[str
         if text not in task.index_of:
             known = ", ".join(f"{name} ({'/'.join(values)})" for name, values in task.classes.items())
             wrong(f"{column} = {text!r} means none of the classes: {known}")
-    elif not _is_number(text):
+    elif not NUMBER.fullmatch(text):
         wrong(f"{column} = {text!r} is no number; expected an intensity from {task.low} to {task.high}")
     elif not task.low <= float(text) <= task.high:
         wrong(f"{column} = {text} lies outside the task's range from {task.low} to {task.high}")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False
 
 
 def label_value(label: str, task: Task | None) -> float:

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mse import media
 from mse.config import AssembleSettings, Classes, Dataset, Intensity, SegmentSettings
 from mse.corpus.build import Corpus, read_corpus, require_root
 from mse.corpus.manifest import SPLITS
-from mse.corpus.sources import plain_tables
+from mse.corpus.sources import table_files
 from mse.errors import UserError
 from mse.progress import track
 from mse.segment import END_TOLERANCE_S
@@ -53,7 +54,7 @@ def check(
         UserError: the corpus is not there, or its tables hold mistakes.
     """
     require_root(name, dataset)
-    console.print(f"[bold]{name}[/] in {dataset.root}", highlight=False)
+    console.print(f"{name} in {dataset.root}", highlight=False, markup=False)
     if dataset.released:
         return _check_released(dataset, console)
     corpus = read_corpus(dataset)
@@ -72,8 +73,8 @@ def check(
 
 
 def _check_released(dataset: Dataset, console: Console) -> Findings:
-    findings = Findings([f"{path}: no such file" for path in plain_tables(dataset) if not path.is_file()])
-    for path in plain_tables(dataset):
+    findings = Findings([f"{path}: no such file" for path in table_files(dataset) if not path.is_file()])
+    for path in table_files(dataset):
         if path.is_file():
             console.print(f"  {path}: {path.stat().st_size / 1e6:,.0f} MB", highlight=False)
     _print_findings(findings, console)
@@ -98,7 +99,7 @@ def _measure(clips: pd.DataFrame, findings: Findings, dataset: Dataset, segment:
     length = info.map(lambda found: getattr(found, "duration_s", np.nan)).astype(float)
     start = clips["start_s"].fillna(0.0)
     end = clips["end_s"].fillna(np.inf)
-    clips = clips.assign(seconds=np.minimum(end, length) - start)
+    clips = clips.assign(seconds=np.maximum(np.minimum(end, length) - start, 0.0))
     clips["usable"] = readable & (clips["seconds"] >= segment.min_s)
     late = readable & (start >= length)
     beyond = readable & ~late & (clips["end_s"] > length + END_TOLERANCE_S)
@@ -125,8 +126,9 @@ def _print_splits(clips: pd.DataFrame, corpus: Corpus, dataset: Dataset, console
         told = [f"{some['seconds'].sum() / 60:.1f}", f"{some['seconds'].median():.1f}"]
         if not dataset.needs_media:
             told = ["", ""]
+        recordings = some["media"].nunique() if dataset.needs_media else ""
         speakers = some["speaker"][some["speaker"] != ""].nunique()
-        counts = [len(some), int(some["usable"].sum()), *told, some["media"].nunique(), speakers or ""]
+        counts = [len(some), int(some["usable"].sum()), *told, recordings, speakers or ""]
         table.add_row(split, *map(str, counts))
     console.print(table)
     for row in corpus.excluded.itertuples():
@@ -151,7 +153,7 @@ def _print_labels(clips: pd.DataFrame, dataset: Dataset, console: Console) -> No
     totals = counts.sum(axis=1)
     for name, row in counts.iterrows():
         bar = "█" * round(BAR_WIDTH * totals[name] / totals.max())
-        table.add_row(str(name), *map(str, row), f"{bar} {100 * totals[name] / totals.sum():.1f} %")
+        table.add_row(escape(str(name)), *map(str, row), f"{bar} {100 * totals[name] / totals.sum():.1f} %")
     console.print(table)
 
 

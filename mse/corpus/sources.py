@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from mse.config import Dataset, Table
 from mse.errors import UserError
 from mse.templates import Pattern
 
+AS_TEXT: dict[str, Any] = {"parse_float": str, "parse_int": str}  # numbers exactly as they are written
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -35,24 +36,56 @@ class Row:
         return f"{self.source}: {self.place}"
 
 
-def read_rows(dataset: Dataset) -> list[Row]:
+def read_rows(dataset: Dataset, notes: list[str] | None = None) -> list[Row]:
     """All rows of a corpus, in the order of its tables or the alphabetical order of its files.
+
+    Args:
+        dataset: its description.
+        notes: what was passed over is added here.
 
     Raises:
         UserError: a table is missing, empty, not what its ending says, or does not fit the others.
     """
+    notes = [] if notes is None else notes
     rows = _file_rows(dataset) if dataset.files else []
     for table in dataset.tables:
-        found = [row for path, captured in _matches(dataset.root, table.file) for row in _read(path, table, captured)]
-        rows = _joined(rows, found, table) if table.join else rows + found
+        matches = list(_matches(dataset.root, table.file))
+        found = [row for path, captured in matches for row in _read(path, table, captured)]
+        if table.lines:
+            lines = sum(_count_lines(path, table) for path, _ in matches)
+            notes.append(f"{table.file}: {len(found)} of {lines} lines fit `lines` and are rows")
+        rows = _joined(rows, found, table, notes) if table.join else rows + found
     return rows
 
 
-def plain_tables(dataset: Dataset) -> list[Path]:
-    """Paths of the tables that are named without a pattern, and of released features."""
+def _count_lines(path: Path, table: Table) -> int:
+    with path.open(encoding=table.encoding) as file:
+        return sum(bool(line.strip()) for line in file)
+
+
+def table_files(dataset: Dataset) -> list[Path]:
+    """Paths of all tables, and of released features; those without a pattern whether they exist or not.
+
+    Raises:
+        UserError: a pattern fits no file.
+    """
     released = list(dataset.released.files.values()) if dataset.released else []
-    tables = [Path(_plain(table.file)) for table in dataset.tables if not Pattern(table.file).names]
-    return [dataset.root / path for path in [*tables, *released]]
+    found = [dataset.root / path for path in released]
+    for table in dataset.tables:
+        if Pattern(table.file).names:
+            found += [path for path, _ in _matches(dataset.root, table.file)]
+        else:
+            found.append(dataset.root / _plain(table.file))
+    return found
+
+
+def media_names(dataset: Dataset) -> list[str]:
+    """Names of the files that are clips by their names; none for a corpus with tables.
+
+    Raises:
+        UserError: no file fits.
+    """
+    return [row.place for row in _file_rows(dataset)] if dataset.files else []
 
 
 def _plain(file: str) -> str:
@@ -76,6 +109,11 @@ def walk(root: Path) -> list[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         relative = Path(os.path.relpath(folder, root))
         found += [(relative / name).as_posix() for name in files if not name.startswith(".")]
+    try:
+        "".join(found).encode()
+    except UnicodeEncodeError:
+        odd = next(name for name in found if not name.isprintable())
+        raise UserError(f"{root}: the file name {odd!r} is no UTF-8; rename it, or keep it out of the folder") from None
     return sorted(found)
 
 
@@ -83,7 +121,7 @@ def _file_rows(dataset: Dataset) -> list[Row]:
     assert dataset.files is not None
     pattern = Pattern(dataset.files)
     paths = walk(dataset.root)
-    rows = []
+    rows: list[Row] = []
     for path in paths:
         captured = pattern.read(path)
         if captured is not None:
@@ -115,7 +153,7 @@ def _read(path: Path, table: Table, captured: dict[str, str]) -> list[Row]:
         rows = list(_parse(path, table))
     except (UnicodeDecodeError, LookupError) as e:
         raise UserError(f"{path}: not readable as {table.encoding}: {e}; its table's `encoding` says how") from e
-    except (csv.Error, json.JSONDecodeError) as e:
+    except (csv.Error, json.JSONDecodeError, RecursionError) as e:
         raise UserError(f"{path}: not a {path.suffix or 'CSV'} table: {e}") from e
     if not rows:
         what = f"no line fits {table.lines!r}" if table.lines else "the table has no rows"
@@ -128,6 +166,7 @@ def _read(path: Path, table: Table, captured: dict[str, str]) -> list[Row]:
 
 
 def _parse(path: Path, table: Table) -> Iterator[Row]:
+    ending = path.suffix.lower()
     encoding = "utf-8-sig" if table.encoding.lower() in ("utf-8", "utf8") else table.encoding
     with path.open(encoding=encoding, newline="") as file:
         if table.lines:
@@ -136,22 +175,33 @@ def _parse(path: Path, table: Table) -> Iterator[Row]:
                 found = pattern.read(line.rstrip("\r\n"))
                 if found is not None:
                     yield Row(path, f"line {number}", found)
-        elif path.suffix == ".json":
-            yield from _json_rows(path, json.load(file, parse_float=str, parse_int=str))
-        elif path.suffix == ".jsonl":
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    entry = json.loads(line, parse_float=str, parse_int=str)
-                    yield Row(path, f"line {number}", _flat(path, f"line {number}", entry))
+        elif ending == ".json":
+            yield from _complete(_json_rows(path, json.load(file, **AS_TEXT)))
+        elif ending == ".jsonl":
+            entries = [(f"line {n}", json.loads(line, **AS_TEXT)) for n, line in enumerate(file, 1) if line.strip()]
+            yield from _complete(Row(path, place, _flat(path, place, entry)) for place, entry in entries)
         else:
-            yield from _csv_rows(path, csv.reader(file, delimiter=DELIMITERS.get(path.suffix, ","), strict=True))
+            delimiter = table.delimiter or DELIMITERS.get(ending, ",")
+            yield from _csv_rows(path, csv.reader(file, delimiter=delimiter, strict=True), table.header)
 
 
-def _csv_rows(path: Path, reader: Any) -> Iterator[Row]:
-    header: list[str] = next(reader, [])
+def _complete(rows: Iterable[Row]) -> list[Row]:
+    """Rows that all have every key that any has: objects may lack some."""
+    rows = list(rows)
+    blank = dict.fromkeys([name for row in rows for name in row.cells], "")
+    return [Row(row.source, row.place, {**blank, **row.cells}) for row in rows]
+
+
+def _csv_rows(path: Path, reader: Any, header: list[str]) -> Iterator[Row]:
+    header = header or next(reader, [])
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
-        raise UserError(f"{path}: the column {twice[0]!r} stands there twice")
+        raise UserError(
+            f"{path}: the column {twice[0]!r} stands there twice; if the file begins with a clip and not with the "
+            "columns' names, give them as its table's `header`"
+        )
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
+        raise UserError(f"{path}: one column, {header[0]!r}; if its cells are separated so, say `delimiter`")
     for cells in reader:
         if len(cells) not in (0, len(header)):
             raise UserError(
@@ -189,7 +239,7 @@ def _flat(path: Path, place: str, entry: Any) -> dict[str, str]:
     return flat
 
 
-def _joined(rows: list[Row], found: list[Row], table: Table) -> list[Row]:
+def _joined(rows: list[Row], found: list[Row], table: Table, notes: list[str]) -> list[Row]:
     """Rows with the columns of another table added where `join` matches; empty where it has no such row."""
     for row in (rows[0], found[0]):
         absent = [name for name in table.join if name not in row.cells]
@@ -206,9 +256,16 @@ def _joined(rows: list[Row], found: list[Row], table: Table) -> list[Row]:
     if taken:
         raise UserError(f"{found[0].origin}: the column {taken[0]!r} is in the table before too; it can't be joined")
     blank = dict.fromkeys(columns, "")
-    joined = []
+    joined, alone = [], 0
     for row in rows:
         match = added.get(tuple(row.cells[name] for name in table.join))
+        alone += match is None
         extra = {name: match.cells[name] for name in columns} if match else blank
         joined.append(Row(row.source, row.place, {**row.cells, **extra}))
+    keys = ", ".join(table.join)
+    if alone == len(rows):
+        first = ", ".join(rows[0].cells[name] for name in table.join)
+        raise UserError(f"{found[0].source}: no row fits any of the {len(rows)} before by {keys} (first: {first!r})")
+    if alone:
+        notes.append(f"{table.file}: has no row for {alone} of {len(rows)} by {keys}; its columns are empty there")
     return joined

@@ -8,7 +8,7 @@ from pathlib import Path
 from mse import config as mse_config
 from mse.config.files import RELEASED_SUFFIX
 from mse.corpus import EXTRACTION_COLUMNS, read_manifest
-from mse.corpus.sources import plain_tables
+from mse.corpus.sources import media_names, table_files
 from mse.errors import UserError
 from mse.fetch import load_registry
 from mse.missing import missing_for
@@ -65,7 +65,8 @@ def as_json(section, **limits):
 
 def dataset_json(wildcards):
     """What a corpus is, without how to train on it."""
-    return as_json(dataset(wildcards.dataset), exclude={"segment", "adapter", "train"})
+    beside = {"source", "license", "segment", "adapter", "train"}
+    return as_json(dataset(wildcards.dataset), exclude=beside, exclude_defaults=True)
 
 
 def backbone_json(wildcards):
@@ -87,7 +88,13 @@ def segment_json(wildcards):
 
 
 def corpus_tables(wildcards):
-    return [str(path) for path in plain_tables(dataset(wildcards.dataset))]
+    return [str(path) for path in checked(table_files, dataset(wildcards.dataset))]
+
+
+def corpus_media(wildcards):
+    """Names of the files that are clips by their names, so that a new one is noticed."""
+    names = checked(media_names, dataset(wildcards.dataset))
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
 def released_mb(wildcards, input):

@@ -63,6 +63,7 @@ checkpoint recordings:
         runtime=10,
     params:
         dataset=dataset_json,
+        media=corpus_media,
         version=STAGES["manifest"],
     message:
         "Listing the recordings of {wildcards.dataset}"
@@ -147,6 +148,7 @@ checkpoint manifest:
         runtime=10,
     params:
         dataset=dataset_json,
+        media=corpus_media,
         recordings=recordings_option,
         version=STAGES["manifest"],
     message:
