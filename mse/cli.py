@@ -179,11 +179,14 @@ def export(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of a BERT tokenizer, for text_bert, which their text encoders read.")
     ] = None,
+    max_frames: Annotated[
+        tuple[int, int] | None, typer.Option(help="Most frames of sound and of pictures to keep of a clip.")
+    ] = None,
 ) -> None:
     """Write our features as other toolkits read them."""
     from mse.export import export_mmsa
 
-    export_mmsa(dataset, out, tokenizer, layout=format.value)
+    export_mmsa(dataset, out, tokenizer, max_frames, format.value)
 
 
 @app.command(rich_help_panel=FEATURES)

@@ -66,15 +66,7 @@ def import_released(name: str, dataset: Dataset, out: Path) -> None:
     Raises:
         UserError: a file is missing, could run code, or is not what `released.format` says; nothing is written.
     """
-    files = _files(name, dataset)
-    layout, parts = _mmsa(files["all"], dataset) if "all" in files else _records(files, dataset)
-    # Unlike a loop, map lets go of a file before the next is opened.
-    clips = pd.concat(map(attrgetter("clips"), parts()), ignore_index=True)
-    twice = clips[clips["clip_id"].duplicated(keep=False)].groupby("clip_id", sort=False)["split"].agg(" and ".join)
-    if len(twice):
-        where = ", ".join(map(str, files.values()))
-        shown = ", ".join(f"{clip!r} ({splits})" for clip, splits in twice.head(MOST_SHOWN).items())
-        raise UserError(f"{where}: clip ids must be unique, but {len(twice)} stand there more than once: {shown}")
+    files, layout, parts, clips = _read(name, dataset)
     sources = {key: {"name": path.name, "sha256": _digest(path)} for key, path in files.items()}
     for modality, key in layout.features.items():
         made_by = f"released-{'mmsa' if 'all' in files else 'records'}"
@@ -88,6 +80,29 @@ def import_released(name: str, dataset: Dataset, out: Path) -> None:
     write_manifest(clips, pd.DataFrame(columns=["clip_id", "reason"]), out / "manifest.csv")
     counts = ", ".join(f"{count} {split}" for split, count in clips["split"].value_counts(sort=False).items())
     say(f"{len(clips)} clips ({counts})")
+
+
+def released_clips(name: str, dataset: Dataset) -> pd.DataFrame:
+    """The manifest that `import_released` would write, after the same checks.
+
+    Raises:
+        UserError: as `import_released`.
+    """
+    return _read(name, dataset)[-1]
+
+
+def _read(name: str, dataset: Dataset) -> tuple[dict[str, Path], Layout, Callable[[], Iterator[Part]], pd.DataFrame]:
+    """The files by their keys, what they hold, their splits, and the manifest."""
+    files = _files(name, dataset)
+    layout, parts = _mmsa(files["all"], dataset) if "all" in files else _records(files, dataset)
+    # Unlike a loop, map lets go of a file before the next is opened.
+    clips = pd.concat(map(attrgetter("clips"), parts()), ignore_index=True)
+    twice = clips[clips["clip_id"].duplicated(keep=False)].groupby("clip_id", sort=False)["split"].agg(" and ".join)
+    if len(twice):
+        where = ", ".join(map(str, files.values()))
+        shown = ", ".join(f"{clip!r} ({splits})" for clip, splits in twice.head(MOST_SHOWN).items())
+        raise UserError(f"{where}: clip ids must be unique, but {len(twice)} stand there more than once: {shown}")
+    return files, layout, parts, clips
 
 
 def _files(name: str, dataset: Dataset) -> dict[str, Path]:

@@ -23,12 +23,9 @@ from mse.missing import missing_for
 from tests.conftest import ROOT, grey_frames, tone
 
 Check = Callable[..., tuple[Findings, str]]
-ROWS = """clip,file,from,to,who,words,rating
-1,kiosk/anna 1.mp4,0:00,0:01.5,Anna,Das ist ja toll!,2
-2,kiosk/anna 1.mp4,0:01.5,0:03,Anna,Na gut.,0
-3,park/dog.mp4,,,Ben,Komm schon her.,-1
-4,kiosk/börek.mov,,,Cem,Hm.,1
-"""
+README = (ROOT / "config/README.md").read_text()
+TABLE = README.split("clips.csv:\n")[1].split("```")[0]
+ROWS = "".join(f"{line.strip()}\n" for line in TABLE.splitlines())  # the home videos of config/README.md
 
 
 @pytest.fixture()
@@ -46,7 +43,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture()
 def described() -> dict[str, Any]:
     """The YAML that config/README.md shows."""
-    block = re.search(r"```yaml\n(.*?)```", (ROOT / "config/README.md").read_text(), flags=re.DOTALL)
+    block = re.search(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
     assert block is not None
     return yaml.safe_load(block[1])
 
@@ -63,8 +60,11 @@ def checked(home: Path, described: dict[str, Any]) -> Check:
     return checking
 
 
-def test_the_readmes_example_is_a_corpus(home: Path, described: dict[str, Any]) -> None:
-    clips = read_corpus(parse(Dataset, described | {"root": home, "task": None}, "README")).clips
+def test_the_readmes_example_is_a_corpus(checked: Check, home: Path, described: dict[str, Any]) -> None:
+    """Table and YAML exactly as config/README.md shows them pass its own step 3."""
+    found, shown = checked()
+    assert found == Findings() and "a run can start" in shown
+    clips = read_corpus(parse(Dataset, described | {"root": home}, "README")).clips
     assert clips["end_s"].tolist()[:2] == [1.5, 3.0]
     assert clips["speaker"].tolist() == ["Anna", "Anna", "Ben", "Cem"]
 
@@ -155,6 +155,50 @@ def test_guess_puts_paths_together_and_finds_classes(home: Path, tmp_path: Path)
     assert (guessed["language"], guessed["split"]) == ("zh", {"by": "mode"})
     clips = read_corpus(parse(Dataset, guessed, "raw.yaml")).clips
     assert clips["media"].map(lambda path: Path(path).is_file()).all()
+
+
+def test_guess_for_a_table_a_split(home: Path, tmp_path: Path) -> None:
+    """As MELD has it: ids counted anew in each split, a folder for each, Latin-1 and semicolons."""
+    (home / "clips.csv").unlink()
+    for split, folder in (("train", "train"), ("dev", "dev"), ("test", "test")):
+        (home / folder).mkdir()
+        for number in ("3", "14"):
+            shutil.copyfile(home / "park/dog.mp4", home / folder / f"dia{number}_utt0.mp4")
+        rows = "Dialogue_ID;Utterance_ID;Utterance;Emotion\n3;0;Ähm;joy\n14;0;ja;anger\n"
+        (home / f"{split}_emo.csv").write_bytes(rows.encode("cp1252"))
+    (home / "notes.csv").write_text("a,a\n1,2\n")
+    (home / "other.csv").write_text("month,weather\nmay,fine\n")
+    write_new("tv", home, tmp_path / "tv.yaml")
+    text = (tmp_path / "tv.yaml").read_text()
+    assert "# not used: " in text and "notes.csv: the column 'a' stands there twice" in text
+    assert "# not used: other.csv: no column tells which media file is meant" in text
+    guessed = yaml.safe_load(text)
+    assert [table["values"]["split"] for table in guessed["tables"]] == ["dev", "test", "train"]
+    assert guessed["tables"][0] == {
+        "file": "dev_emo.csv",
+        "encoding": "cp1252",
+        "delimiter": ";",
+        "values": {"split": "dev"},
+    }
+    assert guessed["columns"]["media"] == "{split}/dia{Dialogue_ID}_utt{Utterance_ID}.mp4"
+    assert len(read_corpus(parse(Dataset, guessed, "tv.yaml")).clips) == 6
+    assert set(guessed["task"]["classes"]) == {"anger", "joy"}
+
+
+@pytest.mark.parametrize("name", ["my corpus", "../evil", "home-released", ""])
+def test_name_that_the_workflow_could_not_take(name: str, home: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no name for a corpus"):
+        write_new(name, home, tmp_path / "x.yaml")
+
+
+def test_guess_leaves_unknown_splits_to_the_reader(home: Path, tmp_path: Path) -> None:
+    parts = ["Train", "Dev", "Test", "unused"]
+    lines = [f"{line},{part}" for line, part in zip(ROWS.splitlines(), ["set", *parts], strict=True)]
+    (home / "clips.csv").write_text("\n".join(lines))
+    write_new("home", home, tmp_path / "home.yaml")
+    guessed = read_yaml(tmp_path / "home.yaml")
+    assert guessed["split"] == {"by": "set", "train": ["Train"], "valid": ["Dev"], "test": ["Test"]}
+    assert "say where these go, or exclude them: unused" in (tmp_path / "home.yaml").read_text()
 
 
 def test_guess_without_a_table_reads_the_names(home: Path, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from mse import media
 from mse.config import AssembleSettings, Classes, Dataset, Intensity, SegmentSettings
 from mse.corpus.build import Corpus, read_corpus, require_root
 from mse.corpus.manifest import SPLITS
-from mse.corpus.sources import table_files
 from mse.errors import UserError
 from mse.progress import track
 from mse.segment import END_TOLERANCE_S
@@ -56,8 +55,11 @@ def check(
     require_root(name, dataset)
     console.print(f"{name} in {dataset.root}", highlight=False, markup=False)
     if dataset.released:
-        return _check_released(dataset, console)
-    corpus = read_corpus(dataset)
+        from mse.released import released_clips
+
+        corpus = Corpus(released_clips(name, dataset), pd.DataFrame(columns=["clip_id", "reason"]), [])
+    else:
+        corpus = read_corpus(dataset)
     clips = corpus.clips.assign(seconds=np.nan)
     findings = Findings(warnings=list(corpus.notes))
     if dataset.needs_media:
@@ -68,15 +70,6 @@ def check(
     _print_labels(clips, dataset, console)
     _look_at_texts_and_speakers(clips, dataset, findings)
     _judge(clips, dataset, assemble, findings)
-    _print_findings(findings, console)
-    return findings
-
-
-def _check_released(dataset: Dataset, console: Console) -> Findings:
-    findings = Findings([f"{path}: no such file" for path in table_files(dataset) if not path.is_file()])
-    for path in table_files(dataset):
-        if path.is_file():
-            console.print(f"  {path}: {path.stat().st_size / 1e6:,.0f} MB", highlight=False)
     _print_findings(findings, console)
     return findings
 

@@ -9,27 +9,14 @@ import yaml
 
 from mse import media
 from mse.config import Dataset, Table
+from mse.config.files import RELEASED_SUFFIX
 from mse.config.section import parse
 from mse.corpus.sources import Row, read_rows, walk
 from mse.errors import UserError
 from mse.templates import Template
 
-MEDIA = {
-    ".mp4",
-    ".mov",
-    ".m4v",
-    ".mkv",
-    ".avi",
-    ".webm",
-    ".mpg",
-    ".mpeg",
-    ".wav",
-    ".flac",
-    ".mp3",
-    ".m4a",
-    ".ogg",
-    ".opus",
-}
+MEDIA = {".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg", ".mpeg"}
+MEDIA |= {".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus"}
 TABLES = {".csv", ".tsv", ".json", ".jsonl"}
 NAMES = {  # what columns are called, in lower case and without spaces and underscores
     "text": ("text", "utterance", "transcript", "transcription", "sentence", "words", "txt"),
@@ -40,7 +27,15 @@ NAMES = {  # what columns are called, in lower case and without spaces and under
     "end": ("end", "ends", "endtime", "stop", "to", "offset"),
     "clip_id": ("clipid", "id", "uttid", "utteranceid", "name", "clip", "segment", "key"),
 }
-SPLIT_WORDS = {"train", "valid", "dev", "val", "test"}
+SPLIT_WORDS = {
+    "train": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "val": "valid",
+    "test": "test",
+}
+NAME = re.compile(r"[\w.-]+")  # what a part of a path in the workflow may be
 MOST_CLASSES = 20
 ROWS_LOOKED_AT = 200
 
@@ -58,6 +53,11 @@ def new(name: str, root: Path) -> str:
     Raises:
         UserError: the folder is missing, or holds neither media nor tables.
     """
+    if not NAME.fullmatch(name) or name.endswith(RELEASED_SUFFIX):
+        raise UserError(
+            f"{name!r} is no name for a corpus: letters, figures, dots, dashes and underscores make one, and the end "
+            f"{RELEASED_SUFFIX} is kept for features that others released"
+        )
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; --root names the corpus's folder")
     paths = walk(root)
@@ -72,9 +72,13 @@ def new(name: str, root: Path) -> str:
         'license: ""',
         f"root: {_quoted(str(root))}",
     ]
-    best = max((_from_table(root, table, files) for table in tables), key=lambda found: found[0], default=(0.0, []))
+    groups, unread = _read_tables(root, tables)
+    guesses = [_from_tables(group, files) for group in groups]
+    best = max(guesses, key=lambda found: found[0], default=(0.0, []))
+    unread += [f"{group[0][0].file}: no column tells which media file is meant" for group in groups if not best[0]]
     body = best[1] if best[0] > 0 else _from_files(files)
-    text = "\n".join([*head, *body, *_modalities(root, files)]) + "\n"
+    comments = [f"# not used: {' '.join(reason.split())}" for reason in unread]
+    text = "\n".join([*head, *comments, *body, *_modalities(root, files)]) + "\n"
     if "text_from: asr" not in text and "\n  text:" not in text:
         text += "text_from: asr # no column holds what is said: it will be recognised\n"
     return text
@@ -85,39 +89,77 @@ def _quoted(text: str) -> str:
     return text if re.fullmatch(r"[A-Za-z_./][\w./-]*", text) else json.dumps(text, ensure_ascii=False)
 
 
-def _from_table(root: Path, table: str, files: list[str]) -> tuple[float, list[str]]:
-    """How many of a table's rows lead to a media file (0 to 1), and the YAML for it."""
-    bare = Dataset(root=root, tables=[Table(file=table.replace("{", "{{").replace("}", "}}"))], text_from="asr")
-    try:
-        rows = read_rows(bare)[:ROWS_LOOKED_AT]
-    except UserError:
-        return 0.0, []
-    template, share = _media_template(rows, files)
+def _read_tables(root: Path, paths: list[str]) -> tuple[list[list[tuple[Table, list[Row]]]], list[str]]:
+    """Tables with their rows, those with the same columns together, and why others could not be read."""
+    groups: dict[tuple[str, ...], list[tuple[Table, list[Row]]]] = {}
+    unread = []
+    for path in paths:
+        file = path.replace("{", "{{").replace("}", "}}")
+        reasons = []
+        for way in ({}, {"delimiter": ";"}, {"encoding": "cp1252"}, {"delimiter": ";", "encoding": "cp1252"}):
+            table = Table(file=file, **way)
+            try:
+                rows = read_rows(Dataset(root=root, tables=[table], text_from="asr"))
+            except UserError as e:
+                reasons.append(str(e))
+                continue
+            if len(rows[0].cells) > 1 or not way:
+                groups.setdefault(tuple(rows[0].cells), []).append((table, rows))
+                break
+        else:
+            unread += reasons[:1]
+    return [_by_split(group) for group in groups.values()], unread
+
+
+def _by_split(group: list[tuple[Table, list[Row]]]) -> list[tuple[Table, list[Row]]]:
+    """Tables whose names say train, dev and test get that as a column."""
+    words = [
+        [SPLIT_WORDS[w] for w in re.split(r"[\W_]+", table.file.lower()) if w in SPLIT_WORDS] for table, _ in group
+    ]
+    if len(group) == 1 or "split" in group[0][1][0].cells or any(len(set(found)) != 1 for found in words):
+        return group[:1]
+    named = []
+    for (table, rows), found in zip(group, words, strict=True):
+        values = {"split": found[0]}
+        with_split = [Row(row.source, row.place, {**row.cells, **values}) for row in rows]
+        named.append((table.model_copy(update={"values": values}), with_split))
+    return named
+
+
+def _from_tables(group: list[tuple[Table, list[Row]]], files: list[str]) -> tuple[float, list[str]]:
+    """How many of the rows of tables lead to a media file (0 to 1), and the YAML for it."""
+    rows = [row for _, found in group for row in found]
+    looked = rows[:: max(1, len(rows) // ROWS_LOOKED_AT)]
+    template, share = _media_template(looked, files)
     if not template:
         return 0.0, []
     columns = list(rows[0].cells)
     values = {column: [row.cells.get(column, "") for row in rows] for column in columns}
     found = {fact: _named(columns, fact) for fact in NAMES}
-    lines = [f"tables: [{{file: {_quoted(table)}}}]", "columns:"]
+    shown = [_inline(table) for table, _ in group]
+    lines = ["tables:", *(f"  - {table}" for table in shown), "columns:"]
     lines.append(f"  clip_id: {_clip_id(template, found['clip_id'], values)}")
-    lines.append(
-        f"  media: {_quoted(_plain(template))} # guess: right for {100 * share:.0f} % of the first {len(rows)} rows"
-    )
+    lines.append(f"  media: {_quoted(_plain(template))} # guess: right for {100 * share:.0f} % of {len(looked)} rows")
     for fact in ("start", "end", "speaker", "text", "label"):
         if found[fact]:
             lines.append(f"  {fact}: {_quoted(str(found[fact]))} # guess, by its name")
     if found["split"]:
         lines += _split(str(found["split"]), values[str(found["split"])])
-    elif found["speaker"]:
-        lines.append(
-            f"split: {{hash_of: {_quoted(str(found['speaker']))}, valid: 0.1, test: 0.2}} # guess: no speaker in two"
-        )
+    elif found["label"]:
+        kept = found["speaker"] or next(iter(Template(template).columns))
+        lines.append(f"split: {{hash_of: {_quoted(kept)}, valid: 0.1, test: 0.2}} # guess: none of these in two splits")
     if found["label"]:
         lines += _task(values[str(found["label"])])
     if found["text"]:
         chinese = any("\u4e00" <= letter <= "\u9fff" for text in values[str(found["text"])] for letter in text)
         lines.append(f"language: {'zh' if chinese else 'en'} # guess")
     return share, lines
+
+
+def _inline(table: Table) -> str:
+    """A table's YAML on one line."""
+    values = table.model_dump(exclude_defaults=True)
+    return yaml.safe_dump(values, default_flow_style=True, allow_unicode=True, sort_keys=False, width=1000).strip()
 
 
 def _named(columns: Iterable[str], fact: str) -> str | None:
@@ -162,10 +204,12 @@ def _as_template(path: str, cells: Mapping[str, str]) -> str:
     marked = path.replace("{", "{{").replace("}", "}}")
     used: list[str] = []
     for column, value in sorted(cells.items(), key=lambda cell: -len(cell[1])):
-        if not value or "{" in column or (len(value) < 2 and not value.isdigit()):
+        if not value or "{" in column:
             continue
+        # A number may follow letters (dia12_utt3), a word may not be a part of another.
+        before, after = (r"(?<!\d)", r"(?!\d)") if value.isdigit() else (r"(?<![^\W_])", r"(?![^\W_])")
         for width in (0, 2, 3, 4, 5, 6) if value.isdigit() else (0,):
-            place = re.search(rf"(?<![^\W_]){re.escape(value.zfill(width))}(?![^\W_])", marked)
+            place = re.search(before + re.escape(value.zfill(width)) + after, marked)
             if place and (width == 0 or width > len(value)):
                 # A private character stands for the column until all are found, so that names are not replaced.
                 marked = marked[: place.start()] + chr(0xE000 + len(used)) + marked[place.end() :]
@@ -184,33 +228,31 @@ def _clip_id(template: str, column: str | None, values: Mapping[str, list[str]])
     if len(set(together)) < len(together):
         single = next((name for name, cells in values.items() if len(set(cells)) == len(cells)), None)
         return f"{_quoted(single)} # guess: unique" if single else f"{names[0]} # guess: NOT unique; add a column"
-    unique = "unique in the rows looked at"
-    return f'"{"_".join(f"{{{name}}}" for name in names)}" # guess: {unique}'
+    return f'"{"_".join(f"{{{name}}}" for name in names)}" # guess: unique together'
 
 
 def _split(column: str, values: list[str]) -> list[str]:
+    """Splits by a column: words such as Dev go where they belong, others are left to the reader."""
     known = sorted(set(values))
-    if set(known) <= SPLIT_WORDS:
+    lists = {name: [v for v in known if SPLIT_WORDS.get(v.lower()) == name] for name in ("train", "valid", "test")}
+    unknown = [value for value in known if value.lower() not in SPLIT_WORDS]
+    if not unknown and all(value == value.lower() for value in known) and "validation" not in known:
         return [f"split: {{by: {_quoted(column)}}}"]
-    shown = ", ".join(known[:10])
-    return [
-        f"split: # guess: the column's values are {shown}; say which go where",
-        f"  by: {_quoted(column)}",
-        f"  train: [{', '.join(_quoted(value) for value in known)}]",
-        "  valid: [valid]",
-        "  test: [test]",
-    ]
+    lines = ["split: # guess", f"  by: {_quoted(column)}"]
+    lines += [f"  {name}: {json.dumps(found, ensure_ascii=False)}" for name, found in lists.items()]
+    return lines + ([f"  # say where these go, or exclude them: {', '.join(unknown[:20])}"] if unknown else [])
 
 
 def _task(values: list[str]) -> list[str]:
     """A task for labels such as these: numbers are intensities, a few words are classes."""
+    values = [value for value in values if value]
     try:
-        numbers = [float(value) for value in values]
+        numbers = [float(value) for value in values or ["none"]]
     except ValueError:
         classes = sorted(set(values))
         if len(classes) > MOST_CLASSES or len(classes) < 2:
             return [f"# no task: the labels are {len(classes)} different texts"]
-        lines = ["task: # guess", "  kind: classes", "  classes: # in alphabetical order, of the rows looked at"]
+        lines = ["task: # guess", "  kind: classes", "  classes: # in alphabetical order"]
         lines += [
             f"    {json.dumps(name, ensure_ascii=False)}: [{json.dumps(name, ensure_ascii=False)}]" for name in classes
         ]
@@ -242,9 +284,13 @@ def _from_files(files: list[str]) -> list[str]:
                 values = sorted({part[i] for part in parts})
                 some = ", ".join(values[:8]) + (", ..." if len(values) > 8 else "")
                 lines.append(f"# part{i + 1}: {len(values)} values ({some})")
-            return [*lines, "columns: {clip_id: stem, media: file}"]
+            alone = len({Path(path).stem for path in files}) == len(files)
+            clip_id = "stem" if alone else "file # guess: names without folder or ending are not unique"
+            return [*lines, "columns:", "  media: file", f"  clip_id: {clip_id}"]
     endings = "|".join(sorted({Path(path).suffix.removeprefix(".") for path in files}))
-    lines = [f'files: "{{path,.+}}.{{ending,{endings}}}"', 'columns: {clip_id: "{path}", media: file}']
+    alone = len({str(Path(path).with_suffix("")) for path in files}) == len(files)
+    clip_id = '"{path}"' if alone else "file"
+    lines = [f'files: "{{path,.+}}.{{ending,{endings}}}"', f"columns: {{clip_id: {clip_id}, media: file}}"]
     return [*lines, "# Long recordings? cut: {at: sentences} makes utterances of them."]
 
 
