@@ -1,13 +1,16 @@
 """Every corpus that ships, on a miniature of the layout its publishers use, from its YAML to a table of metrics."""
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable, Iterable
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from mse import media
 from mse.assemble import assemble
@@ -19,16 +22,19 @@ from mse.config import (
     Config,
     Dataset,
     FacialSettings,
+    SegmentSettings,
     TrainSettings,
     TranscribeSettings,
     load_dataset,
     segment_settings,
 )
 from mse.corpus import read_corpus, read_manifest, shard_files, write_manifest
+from mse.corpus.check import check
 from mse.extract import acoustic_shard, facial_shard, transcribe_shard
 from mse.features.speech import Recogniser
 from mse.predict import predict
 from mse.quality import make_quality, read_quality
+from mse.released import import_released
 from mse.score import score
 from mse.segment import segment_shard
 from mse.train import train
@@ -213,9 +219,92 @@ def described(name: str, root: Path) -> Dataset:
 
 
 def test_every_corpus_that_ships_has_a_miniature() -> None:
-    raw = [name for name in SHIPPED if not name.endswith("-released")]
-    assert sorted([*BUILDERS, "demo", "videos"]) == raw  # the demo has the workflow's test, videos the one below
-    assert len(raw) >= 9
+    # The demo has the workflow's test, videos the one below.
+    assert sorted([*BUILDERS, *RELEASED, "demo", "videos"]) == SHIPPED
+    assert len(SHIPPED) >= 14
+
+
+def pickled(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        pickle.dump(content, file)
+
+
+def mmsa_pickle(path: Path, low: float, high: float, extra: bool) -> None:
+    """MMSA's layout: a dict by split, each a dict of columns; a value that is not finite among them."""
+    rng = np.random.default_rng(0)
+    content = {}
+    for split, count in RELEASED_CLIPS.items():
+        columns = {
+            "id": [f"vid_{split}$_${number:04d}" for number in range(count)],
+            "raw_text": np.array([f"说 {number}" for number in range(count)]),
+            "audio": rng.normal(size=(count, 9, 5)).astype(np.float32),
+            "vision": rng.normal(size=(count, 7, 4)),
+            "audio_lengths": [9] * count,
+            "vision_lengths": [7] * count,
+            "annotations": np.array(["Neutral"] * count),
+            "regression_labels": rng.uniform(low, high, count).round(1),
+        }
+        columns["audio"][0, 2, 1] = -np.inf
+        labels = {f"regression_labels_{m}": rng.uniform(low, high, count) for m in "TAV"} if extra else {}
+        content[split] = columns | labels
+    pickled(path, content)
+
+
+def record_pickles(root: Path, name: str, classes: list[str]) -> None:
+    """The layout of the MSE-Adapter's files: for each split a list of clips without names."""
+    rng = np.random.default_rng(0)
+    for split, count in RELEASED_CLIPS.items():
+        features = {"audio_len": 6, "video_len": 4, "text": "好"}
+        clips = [
+            {"label": classes[number % 7], "features": features | {"audio": a, "video": v}}
+            for number, (a, v) in enumerate(
+                zip(rng.normal(size=(count, 6, 5)), rng.normal(size=(count, 4, 3)), strict=True)
+            )
+        ]
+        pickled(root / f"{name}_{split}.pkl", clips)
+
+
+RELEASED_CLIPS = {"train": 8, "valid": 4, "test": 4}
+RELEASED: dict[str, Callable[[Path], None]] = {
+    "mosei-released": lambda root: mmsa_pickle(root / "Processed/unaligned_50.pkl", -3, 3, extra=False),
+    "simsv2-released": lambda root: mmsa_pickle(root / "ch-simsv2s.pkl", -1, 1, extra=True),
+    "meld-released": lambda root: record_pickles(
+        root, "meld", ["neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"]
+    ),
+    "cherma-released": lambda root: record_pickles(
+        root, "cherma", ["愤怒", "厌恶", "恐惧", "高兴", "平静", "悲伤", "惊奇"]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(RELEASED))
+def test_released_features_from_yaml_to_metrics(name: str, tmp_path: Path, tiny_llm: Path) -> None:
+    root, work = tmp_path / "Ünïcode und Leerzeichen", tmp_path / "work"
+    RELEASED[name](root)
+    dataset = described(name, root)
+    console = Console(file=StringIO(), width=120)
+    assert not check(name, dataset, SegmentSettings(), AssembleSettings(), console).problems
+    assert "train      8" in console.file.getvalue()  # type: ignore[attr-defined]
+    import_released(name, dataset, work)
+    shards = {m: [work / "features" / m / "0000.h5"] for m in ("acoustic", "facial")}
+    make_quality(work / "manifest.csv", [], shards, [], True, work / "quality.csv")
+    odd = read_quality(work / "quality.csv")["message"].str.contains("not finite").sum()
+    assert odd == (3 if "mosei" in name or "sims" in name else 0)
+    metrics = from_quality_to_metrics(name, dataset, work, shards, tiny_llm)
+    assert metrics.loc["s1", "n"] == RELEASED_CLIPS["test"]
+
+
+def from_quality_to_metrics(
+    name: str, dataset: Dataset, work: Path, shards: dict[str, list[Path]], llm: Path
+) -> pd.DataFrame:
+    """The rest of the pipeline, with one short training; returns the table."""
+    arguments = (name, dataset, work / "manifest.csv", work / "quality.csv", shards, work / "dataset.h5")
+    assemble(*arguments, AssembleSettings())  # type: ignore[arg-type]
+    train(work / "dataset.h5", llm, "tiny", MARKS, SHAPE, TRAINING, 1, work / "adapter", work / "history.csv")
+    predict(work / "dataset.h5", llm, MARKS, work / "adapter", TRAINING, work / "s1" / "predictions.csv")
+    score(work / "dataset.h5", [work / "s1" / "predictions.csv"], ["s1"], work / "metrics.csv")
+    return pd.read_csv(work / "metrics.csv").set_index("run")
 
 
 @pytest.mark.parametrize("name", sorted(BUILDERS))
@@ -239,12 +328,7 @@ def test_from_yaml_to_metrics(
     quality = read_quality(work / "quality.csv")
     assert set(quality["use"]) <= {"full", "excluded"}
     assert (quality["use"] == "full").sum() == sum(splits.values())
-    arguments = (name, dataset, work / "manifest.csv", work / "quality.csv", shards, work / "dataset.h5")
-    assemble(*arguments, AssembleSettings())
-    train(work / "dataset.h5", tiny_llm, "tiny", MARKS, SHAPE, TRAINING, 1, work / "adapter", work / "history.csv")
-    predict(work / "dataset.h5", tiny_llm, MARKS, work / "adapter", TRAINING, work / "s1" / "predictions.csv")
-    score(work / "dataset.h5", [work / "s1" / "predictions.csv"], ["s1"], work / "metrics.csv")
-    metrics = pd.read_csv(work / "metrics.csv").set_index("run")
+    metrics = from_quality_to_metrics(name, dataset, work, shards, tiny_llm)
     assert metrics.loc["s1", "n"] == splits["test"]
     assert np.isfinite(metrics.loc["constant", "mae" if "mae" in metrics else "weighted_f1"])
 

@@ -190,6 +190,11 @@ def test_corpora_of_every_shape_run_side_by_side(checkout: Path, tmp_path: Path,
         name: len(ClipDataset(checkout / f"work/{name}/dataset.h5")) for name in ("words", "videos", "mosei-released")
     }
     assert sizes == {"words": 4, "videos": 3, "mosei-released": 6}
+    again = snakemake(checkout, "--config", f"config_path=[config, {tmp_path}]", roots, "-n", "--", *targets)
+    assert "Nothing to be done" in again.stdout + again.stderr
+    media.write_video(tmp_path / "vidéos/trois.mp4", frames, voice, 1)
+    jobs = planned(snakemake(checkout, "--config", f"config_path=[config, {tmp_path}]", roots, "-n", "--", *targets))
+    assert jobs["recordings"] == 1 and "released" not in jobs  # a file that has come is noticed
     ran = set(re.findall(r"Rule: (\w+)", done.stdout + done.stderr))
     assert {"recordings", "cut", "released", "manifest", "quality", "assemble"} <= ran
     assert not (checkout / "work/words/segments").exists() and not (checkout / "work/mosei-released/segments").exists()

@@ -75,7 +75,9 @@ def new(name: str, root: Path) -> str:
     groups, unread = _read_tables(root, tables)
     guesses = [_from_tables(group, files) for group in groups]
     best = max(guesses, key=lambda found: found[0], default=(0.0, []))
-    unread += [f"{group[0][0].file}: no column tells which media file is meant" for group in groups if not best[0]]
+    for group, guess in zip(groups, guesses, strict=True):
+        if not guess[0]:
+            unread.append(f"{group[0][0].file}: no column tells which media file is meant")
     body = best[1] if best[0] > 0 else _from_files(files)
     comments = [f"# not used: {' '.join(reason.split())}" for reason in unread]
     text = "\n".join([*head, *comments, *body, *_modalities(root, files)]) + "\n"
@@ -113,9 +115,7 @@ def _read_tables(root: Path, paths: list[str]) -> tuple[list[list[tuple[Table, l
 
 def _by_split(group: list[tuple[Table, list[Row]]]) -> list[tuple[Table, list[Row]]]:
     """Tables whose names say train, dev and test get that as a column."""
-    words = [
-        [SPLIT_WORDS[w] for w in re.split(r"[\W_]+", table.file.lower()) if w in SPLIT_WORDS] for table, _ in group
-    ]
+    words = [[w for w in re.split(r"[\W_]+", table.file.lower()) if w in SPLIT_WORDS] for table, _ in group]
     if len(group) == 1 or "split" in group[0][1][0].cells or any(len(set(found)) != 1 for found in words):
         return group[:1]
     named = []
