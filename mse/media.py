@@ -6,6 +6,7 @@ with spaces, colons, quotes or a leading dash are plain names.
 
 import contextlib
 import itertools
+import os
 import shutil
 import subprocess
 import tempfile
@@ -63,7 +64,7 @@ def probe(path: Path) -> MediaInfo:
     Raises:
         MediaError: the file is missing, empty, or no media file.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path's, it bears names that are too long
         raise MediaError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise MediaError(f"{path}: the file is empty (0 bytes)")

@@ -32,7 +32,7 @@ def score(dataset_path: Path, predictions: Sequence[Path], names: Sequence[str],
     with ClipDataset(dataset_path) as dataset:
         task = task_of(dataset)
         scorer = Scorer(task, dataset.labels[dataset.indices("train")])
-        unusable = dataset.unusable.get("test", 0)
+        unusable, corpus = dataset.unusable.get("test", 0), dataset.name
     rows = []
     tables = [read_predictions(path, task) for path in predictions]
     for path, table in zip(predictions, tables, strict=True):
@@ -51,6 +51,7 @@ def score(dataset_path: Path, predictions: Sequence[Path], names: Sequence[str],
     result = pd.DataFrame(rows)
     result["unparseable_scored_as"] = scorer.unparseable_as
     result["constant_is"] = scorer.constant_name
+    result["corpus"] = corpus  # which also says whether its features were released or made here
     result.insert(1, "n", len(truth))
     result.insert(2, "n_unusable", unusable)
     with replacing(out) as partial:

@@ -4,6 +4,7 @@ A clip that can't be used becomes a row with a status and a message; it never st
 """
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def _cut_recording(path: Path, clips: pd.DataFrame, settings: SegmentSettings) -
     try:
         info = media.probe(path)
     except media.MediaError as e:
-        status = Status.unreadable if path.is_file() else Status.missing
+        status = Status.unreadable if os.path.isfile(path) else Status.missing
         for row in clips.itertuples():
             yield _unusable(row, status, str(e))
         return

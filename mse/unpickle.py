@@ -96,8 +96,8 @@ class _Array(np.ndarray[Any, Any]):
 class _Makers:
     """What a file can call.
 
-    Methods, because a file may set attributes of what it is given, and those of a function would stay set. Their
-    object knows nothing, so that what was read is let go of at once.
+    A file may set attributes of what it is given; nothing reads those of a method. Their object knows nothing, so
+    that what was read is let go of at once.
     """
 
     def dtype(self, text: str, align: bool = False, copy: bool = False) -> _DType:

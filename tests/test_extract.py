@@ -132,7 +132,7 @@ def test_too_many_bad_clips_stop_the_run_with_a_summary(stages: Path, tmp_path: 
 
 
 def test_corpus_of_nothing_but_missing_files_is_told_as_such(landmarker: Path, tmp_path: Path) -> None:
-    rows = [(f"c{i}", "gone.mp4", np.nan, np.nan, "test", "", "words", "", "0000") for i in range(3)]
+    rows = [(f"c{i}", "g" * 99 * i + "one.mp4", np.nan, np.nan, "test", "", "words", "", "0000") for i in range(3)]
     clips = pd.DataFrame(rows, columns=MANIFEST_COLUMNS)
     write_manifest(clips, NONE_EXCLUDED, tmp_path / "manifest.csv")
     segment_shard(clips, tmp_path / "sound.h5", tmp_path / "facts.csv", "bad", SegmentSettings())

@@ -72,7 +72,7 @@ def test_table_has_all_rows(finished: Path) -> None:
     assert metrics.index.tolist() == ["seed-1", "seed-2", "mean", "sd", "constant"]
     assert list(metrics.columns) == [
         "n", "n_unusable", "mae", "corr", "acc7", "acc5", "has0_acc2", "has0_f1", "non0_acc2", "non0_f1",
-        "unparseable", "unparseable_scored_as",
+        "unparseable", "unparseable_scored_as", "constant_is", "corpus",
     ]  # fmt: skip
     assert (metrics["n"] == CLIPS["test"]).all() and (metrics["n_unusable"] == 0).all()
     assert metrics.loc[["seed-1", "seed-2"], "mae"].between(0, 6).all()

@@ -1,6 +1,7 @@
 # Everything that the rules ask of the configuration and the manifests. Rules themselves hold no logic.
 
 import hashlib
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -121,7 +122,7 @@ def shards(dataset_name, table="manifest"):
 
 def media_of(clips):
     """Recordings of some clips. One that is missing is no missing input: its clips say so in quality.csv."""
-    return [path for path in clips["media"].unique() if Path(path).exists()]
+    return [path for path in clips["media"].unique() if os.path.exists(path)]
 
 
 def digest_of(clips):
