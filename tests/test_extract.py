@@ -115,7 +115,7 @@ def test_transcripts_have_a_row_a_clip(stages: Path) -> None:
 
 def test_too_many_bad_clips_stop_the_run_with_a_summary(stages: Path, tmp_path: Path) -> None:
     tables = {name: [stages / f"{name}.h5"] for name in ("acoustic", "facial")}
-    dataset = Dataset(root=Path("x"), text_from="asr")
+    dataset = Dataset(root=Path("x"), tables=[Table(file="t.csv")], text_from="asr")
     with pytest.raises(UserError) as caught:
         assemble(
             "bad",
