@@ -1,0 +1,26 @@
+"""The command line: one subcommand an arrow of the pipeline, each usable alone.
+
+Libraries that the subcommands need are imported inside them, so that `mse --help` answers at once.
+"""
+
+import os
+import sys
+
+from mse.cli import corpus, features, model, results
+from mse.cli.options import app
+from mse.errors import UserError
+
+__all__ = ["app", "corpus", "features", "main", "model", "results"]
+
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("GLOG_minloglevel", "2")  # MediaPipe's notes on its delegates
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def main() -> None:
+    """Run the command line; a UserError is shown as one message, without a traceback."""
+    try:
+        app()
+    except UserError as e:
+        print(f"error: {e}", file=sys.stderr)
+        sys.exit(1)
