@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from mse.config import Config, Dataset, known_names, load_backbone, load_dataset
-from mse.corpus import require_root
+from mse.corpus import read_corpus, require_root
 from mse.corpus.sources import media_names, table_files
 from mse.errors import UserError
 from mse.fetch import Model
 
+WORK = Path("work")  # where the workflow keeps a corpus's manifest and features
 TARGET = re.compile(r"(?:\./)?(?:work/(?P<work>[\w.-]+)|results/(?P<dataset>[\w.-]+)/(?P<backbone>[\w.-]+))/.+")
 
 
@@ -16,6 +18,8 @@ def missing_for(
     targets: Iterable[str], config: Config, registry: Mapping[str, Model], made_here: Iterable[str] = ()
 ) -> list[str]:
     """Everything that these targets need from outside and that is not there, a line each.
+
+    A corpus that was not read before is read, so that mistakes in its tables are told here too.
 
     Args:
         targets: words of the command line; those that are no files of ours are passed over.
@@ -58,6 +62,9 @@ def _check_corpus(name: str, config: Config, registry: Mapping[str, Model]) -> N
             f"the corpus {name} is not as its YAML says: {dataset.root} lacks {', '.join(absent)}.{ask} "
             f"Put these files there, or mend `tables` or `root`; `mse corpus check {name}` looks closer"
         )
+    # Later on the manifest's rule says the same, but in the midst of Snakemake's own lines about a failed job.
+    if not dataset.released and not (WORK / name / "manifest.csv").exists():
+        read_corpus(dataset)
 
 
 def _check_recogniser(name: str, dataset: Dataset, config: Config, registry: Mapping[str, Model]) -> None:

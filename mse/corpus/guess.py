@@ -11,6 +11,7 @@ from mse import media
 from mse.config import Dataset, Table
 from mse.config.files import RELEASED_SUFFIX
 from mse.config.section import parse
+from mse.corpus.build import NUMBER
 from mse.corpus.sources import Row, read_rows, walk
 from mse.errors import UserError
 from mse.templates import Template
@@ -104,6 +105,9 @@ def _read_tables(root: Path, paths: list[str]) -> tuple[list[list[tuple[Table, l
                 rows = read_rows(Dataset(root=root, tables=[table], text_from="asr"))
             except UserError as e:
                 reasons.append(str(e))
+                continue
+            if any(NUMBER.fullmatch(name) or Path(name).suffix.lower() in MEDIA for name in rows[0].cells):
+                reasons.append(f"{path}: its first line looks like a clip, not like names; give the table its `header`")
                 continue
             if len(rows[0].cells) > 1 or not way:
                 groups.setdefault(tuple(rows[0].cells), []).append((table, rows))
