@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from mse.config import Config, Dataset, known_names, load_backbone, load_dataset
@@ -44,9 +45,9 @@ def missing_for(
             continue
         name, backbone = target["work"] or target["dataset"], target["backbone"]
         if name not in made_here:
-            note(lambda name=name: _check_corpus(name, config, registry))  # type: ignore[misc]
+            note(partial(_check_corpus, name, config, registry))
         if backbone:
-            note(lambda backbone=backbone: _check_backbone(backbone, config, registry))  # type: ignore[misc]
+            note(partial(_check_backbone, backbone, config, registry))
     return list(found)
 
 

@@ -69,9 +69,11 @@ def check_features(adapter: MSEAdapter, dataset: ClipDataset, folder: Path) -> N
     """Refuse features that were made otherwise than those which the adapter knows.
 
     Raises:
-        UserError: the settings of a modality's features differ.
+        UserError: a modality is not there, or the settings of its features differ.
     """
     for modality, digest in adapter.config.feature_digests.items():
+        if modality not in dataset.feature_digests:
+            raise UserError(f"{folder}: trained on {modality} features, but {dataset.path} has none")
         if dataset.feature_digests[modality] != digest:
             raise UserError(
                 f"{folder}: trained on {modality} features of other settings (digest {digest}) than those of "

@@ -9,6 +9,8 @@ import pytest
 from mse import media
 from mse.fetch import fetch
 
+pytest_plugins = ["tests.described"]  # the fixture `read`
+
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "resources" / "models"
 

@@ -1,5 +1,6 @@
 """A made dataset.h5 with features that tell the label, without any recording."""
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,3 +65,10 @@ def make_dataset(
         arguments = (folder / "manifest.csv", folder / "quality.csv", shards, folder / "dataset.h5")
         assemble("made", dataset, *arguments, AssembleSettings())
     return folder / "dataset.h5"
+
+
+def pickled(path: Path, content: object, protocol: int = 4) -> Path:
+    """Write a pickle, or bytes that are (or pretend to be) one; its folder is made too. Returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else pickle.dumps(content, protocol=protocol))
+    return path

@@ -1,7 +1,6 @@
 """Every corpus that ships, on a miniature of the layout its publishers use, from its YAML to a table of metrics."""
 
 import json
-import pickle
 import shutil
 from collections.abc import Callable, Iterable
 from io import StringIO
@@ -40,6 +39,7 @@ from mse.segment import segment_shard
 from mse.train import train
 from mse.utterances import cut_shard, read_cut_corpus
 from tests.conftest import ROOT, tone
+from tests.made import pickled
 
 MARKS = Backbone(model="tiny", license="none", open_mark="[", close_mark="]")
 SHAPE = AdapterSettings(acoustic_hidden=4, facial_hidden=4, fusion_width=8)
@@ -224,12 +224,6 @@ def test_every_corpus_that_ships_has_a_miniature() -> None:
     assert len(SHIPPED) >= 14
 
 
-def pickled(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        pickle.dump(content, file)
-
-
 def mmsa_pickle(path: Path, low: float, high: float, extra: bool) -> None:
     """MMSA's layout: a dict by split, each a dict of columns; a value that is not finite among them."""
     rng = np.random.default_rng(0)
@@ -266,7 +260,7 @@ def record_pickles(root: Path, name: str, classes: list[str]) -> None:
 
 
 RELEASED_CLIPS = {"train": 8, "valid": 4, "test": 4}
-RELEASED: dict[str, Callable[[Path], None]] = {
+RELEASED: dict[str, Callable[[Path], object]] = {
     "mosei-released": lambda root: mmsa_pickle(root / "Processed/unaligned_50.pkl", -3, 3, extra=False),
     "simsv2-released": lambda root: mmsa_pickle(root / "ch-simsv2s.pkl", -1, 1, extra=True),
     "meld-released": lambda root: record_pickles(

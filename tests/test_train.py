@@ -196,6 +196,11 @@ def test_corpus_without_some_modalities(modalities: list[str], tmp_path: Path, t
         assert any(name.startswith(f"{modality}.lstm") for name in names) == (modality in modalities)
         assert f"{modality}.absent" in names
     assert set(adapter.config.feature_digests) == set(modalities) - {"text"}
+    if modalities != ["text"]:
+        (tmp_path / "words").mkdir()
+        words = make_dataset(tmp_path / "words", modalities=["text"])
+        with pytest.raises(UserError, match=r"trained on \w+ features, but .*dataset\.h5 has none"):
+            predict(words, tiny_llm, MARKS, tmp_path / "adapter", SETTINGS, tmp_path / "p.csv")
 
 
 def test_classes_are_learned_scored_and_drawn(tmp_path: Path, tiny_llm: Path) -> None:
