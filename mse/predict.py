@@ -44,9 +44,12 @@ def predict(
     with ClipDataset(dataset_path) as dataset:
         task = task_of(dataset)
         labels = label_text(task, backbone.explicit_plus)
-        llm = load_llm(llm_folder, backbone, dataset, labels, settings)
         adapter = MSEAdapter.from_pretrained(adapter_folder)
         check_features(adapter, dataset, adapter_folder)
+        check_reading(adapter, backbone, adapter_folder)
+        tokens = adapter.config.settings.pseudo_tokens
+        llm = load_llm(llm_folder, backbone, dataset, labels, settings, tokens, training=False)
+        adapter.to(llm.device)
         indices = dataset.indices(split)
         answers = generate(dataset, indices, llm, adapter, settings.batch_size)
         rows = [
@@ -78,6 +81,20 @@ def check_features(adapter: MSEAdapter, dataset: ClipDataset, folder: Path) -> N
             raise UserError(
                 f"{folder}: trained on {modality} features of other settings (digest {digest}) than those of "
                 f"{dataset.path} ({dataset.feature_digests[modality]}); extract with the same settings, or train anew"
+            )
+
+
+def check_reading(adapter: MSEAdapter, backbone: Backbone, folder: Path) -> None:
+    """Refuse an LLM that reads or writes otherwise than the one that the adapter knows.
+
+    Raises:
+        UserError: dtype, quantisation, a mark or the style of answers differs.
+    """
+    for key, value in backbone.reading.items():
+        if adapter.config.reading.get(key) != value:
+            raise UserError(
+                f"{folder}: trained with {key} = {adapter.config.reading.get(key)!r} (backbone {adapter.config.backbone}), "
+                f"but the backbone's YAML now says {value!r}; set it back, or train anew"
             )
 
 

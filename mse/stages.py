@@ -15,7 +15,8 @@ STAGES = {
     "transcribe": 1,
     "quality": 2,
     "assemble": 2,
-    "train": 2,
-    "predict": 2,
+    "convert": 1,
+    "train": 3,
+    "predict": 3,
     "score": 2,
 }

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from torch import Tensor
 
 from mse.adapter import AdapterConfig, MSEAdapter
 from mse.atomic import replacing
-from mse.backbones.llm import FrozenLLM, Surroundings
+from mse.backbones import memory
+from mse.backbones.llm import FrozenLLM, reads_at_most
+from mse.backbones.load import load_config, load_tokenizer
+from mse.backbones.wording import Surroundings, Wording
 from mse.config import AdapterSettings, Backbone, TrainSettings
 from mse.data import Batch, ClipDataset, bucketed, collate, task_of
 from mse.errors import UserError
@@ -46,7 +50,7 @@ class Trainer:
         self.dataset, self.llm, self.adapter, self.labels, self.settings = dataset, llm, adapter, labels, settings
         self.train, self.valid = dataset.indices("train"), dataset.indices("valid")
         self.scorer = Scorer(task_of(dataset), dataset.labels[self.train])
-        self.lengths = [len(llm.text_ids(dataset.texts[index])) for index in self.train]
+        self.lengths = [len(llm.words.text_ids(dataset.texts[index])) for index in self.train]
         self.generator = torch.Generator().manual_seed(seed)
         self.optimiser = torch.optim.AdamW(
             adapter.parameters(),
@@ -75,7 +79,7 @@ class Trainer:
         Raises:
             UserError: the loss is not finite; the message names the batch's clips.
         """
-        answers = [self.llm.answer_ids(self.labels.write(label)) for label in batch.labels]
+        answers = [self.llm.words.answer_ids(self.labels.write(label)) for label in batch.labels]
         loss = self.llm.answer_loss(contexts(self.llm, self.adapter, batch), answers)
         if not torch.isfinite(loss):
             raise UserError(
@@ -107,16 +111,42 @@ def cosine_with_warmup(step: int, steps: int, warmup_fraction: float) -> float:
 
 
 def load_llm(
-    folder: Path, backbone: Backbone, dataset: ClipDataset, labels: LabelText, settings: TrainSettings
+    folder: Path,
+    backbone: Backbone,
+    dataset: ClipDataset,
+    labels: LabelText,
+    settings: TrainSettings,
+    pseudo_tokens: int,
+    training: bool,
 ) -> FrozenLLM:
-    """The frozen LLM, ready for the clips of a dataset."""
-    around = Surroundings(dataset.preamble, dataset.prompt, labels.legal(), settings.max_text_tokens)
-    return FrozenLLM(folder, backbone, around)
+    """The frozen LLM, ready for the clips of a dataset.
+
+    Args:
+        folder: weights and tokenizer.
+        backbone: marks, dtype and quantisation.
+        dataset: its preamble, prompt and texts.
+        labels: the legal answers.
+        settings: batch size, longest text and device.
+        pseudo_tokens: how many the adapter makes.
+        training: whether gradients will be computed.
+
+    Raises:
+        UserError: the LLM can't be loaded, can't write every label, or needs more memory than is free.
+    """
+    device = chosen_device(settings.device)
+    around = Surroundings(dataset.preamble, dataset.prompt, labels.legal(), settings.max_text_tokens, pseudo_tokens)
+    words = Wording(load_tokenizer(folder), backbone, around)
+    say(words.described(dataset.texts, reads_at_most(load_config(folder))))
+    recompute = training and settings.gradient_checkpointing
+    needs = memory.estimate(folder, backbone, settings.batch_size, words.longest_context, training, recompute)
+    memory.require(needs, device)
+    return FrozenLLM(folder, backbone, words, device, recompute)
 
 
 def contexts(llm: FrozenLLM, adapter: MSEAdapter, batch: Batch) -> tuple[Tensor, Tensor]:
     """Embeddings and mask of everything that the LLM reads before it answers."""
     text = llm.embed_texts(batch.texts)
+    batch = batch.to(llm.device)
     return llm.contexts(adapter(batch.acoustic, batch.facial, text), text)
 
 
@@ -173,7 +203,7 @@ def train(
     reproducible(settings.threads)
     with ClipDataset(dataset_path) as dataset:
         labels = label_text(task_of(dataset), backbone.explicit_plus)
-        llm = load_llm(llm_folder, backbone, dataset, labels, settings)
+        llm = load_llm(llm_folder, backbone, dataset, labels, settings, adapter_settings.pseudo_tokens, training=True)
         torch.manual_seed(seed)
         adapter = MSEAdapter(
             AdapterConfig(
@@ -182,6 +212,7 @@ def train(
                 text_width=llm.width,
                 embedding_rms=llm.embedding_rms,
                 backbone=backbone_name,
+                reading=backbone.reading,
                 llm_source=source_of(llm_folder),
                 dataset=dataset.name,
                 feature_digests=dataset.feature_digests,
@@ -189,7 +220,7 @@ def train(
                 train=settings,
                 settings=adapter_settings,
             )
-        )
+        ).to(llm.device)
         say(f"{sum(p.numel() for p in adapter.parameters()):,} trainable parameters")
         trainer = Trainer(dataset, llm, adapter, labels, settings, seed)
         rows = run_epochs(trainer)
@@ -223,5 +254,18 @@ def run_epochs(trainer: Trainer) -> list[dict[str, float]]:
 
 def reproducible(threads: int) -> None:
     """Same machine, same number of threads, same bytes."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA wants for that, before its first use
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of a setting; `auto` is a GPU where there is one.
+
+    Raises:
+        UserError: a GPU is asked for, and there is none.
+    """
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise UserError("train.device = 'cuda', but torch sees no GPU here; device: auto, or a torch built for CUDA")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")

@@ -24,7 +24,7 @@ def test_config_yaml_states_the_defaults() -> None:
 def test_everything_that_ships_is_valid() -> None:
     datasets = sorted((ROOT / "config").rglob("datasets/*.yaml"))
     backbones = sorted((ROOT / "config").rglob("backbones/*.yaml"))
-    assert len(datasets) == 14 and len(backbones) == 1
+    assert len(datasets) == 14 and len(backbones) == 7
     every = config.Config(config_path=[ROOT / "config"])
     for path in datasets:
         config.adapter_settings(every, config.load_dataset(every, path.stem))
@@ -43,7 +43,7 @@ def test_schemas_are_up_to_date(tmp_path: Path) -> None:
     ("values", "message"),
     [
         ({"sedes": [1]}, "unknown key 'sedes'; did you mean 'seeds'?"),
-        ({"zzz": 1}, "unknown key 'zzz'; known keys: config_path, roots, seeds"),
+        ({"zzz": 1}, "unknown key 'zzz'; known keys: config_path, roots, checkpoints"),
         ({"train": {"learning_rte": 1}}, "unknown key 'train.learning_rte'; did you mean 'learning_rate'?"),
         ({"train": {"batch_size": 0}}, "train.batch_size = 0: Input should be greater than 0"),
         ({"train": {"batch_size": "many"}}, "train.batch_size = 'many': Input should be a valid integer"),
@@ -105,7 +105,7 @@ def test_overrides_are_applied_in_order() -> None:
         root=Path("x"), tables=tables, text_from="asr", train={"batch_size": 3, "learning_rate": 0.1}
     )
     backbone = config.Backbone(model="m", license="l", open_mark="", close_mark="", train={"learning_rate": "5e-5"})
-    merged = config.train_settings(config.Config(), dataset, backbone)
+    merged = config.train_settings(config.Config(), "mine", dataset, backbone)
     assert (merged.batch_size, merged.learning_rate) == (3, 5e-5)
 
 

@@ -41,7 +41,7 @@ from mse.utterances import cut_shard, read_cut_corpus
 from tests.conftest import ROOT, tone
 from tests.made import pickled
 
-MARKS = Backbone(model="tiny", license="none", open_mark="[", close_mark="]")
+MARKS = Backbone(folder=Path("tiny"), license="none", dtype="float32", open_mark="[", close_mark="]")
 SHAPE = AdapterSettings(acoustic_hidden=4, facial_hidden=4, fusion_width=8)
 TRAINING = TrainSettings(schedule_epochs=1, threads=1)
 SHIPPED = sorted(path.stem for path in (ROOT / "config/datasets").glob("*.yaml"))

@@ -20,7 +20,9 @@ from mse.score import score
 from mse.train import Trainer, cosine_with_warmup, run_epochs, train
 from tests.made import make_dataset
 
-MARKS = Backbone(model="tiny", license="none", open_mark="[", close_mark="]", explicit_plus=True)
+MARKS = Backbone(
+    folder=Path("tiny"), license="none", dtype="float32", open_mark="[", close_mark="]", explicit_plus=True
+)
 SETTINGS = TrainSettings(schedule_epochs=2, batch_size=7, learning_rate=3e-3, threads=1)
 SHAPE = AdapterSettings(acoustic_hidden=8, facial_hidden=8, fusion_width=16)
 

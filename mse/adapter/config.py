@@ -15,6 +15,7 @@ class AdapterConfig(Section):
     text_width: PositiveInt = Field(description="the LLM's hidden size (d)")
     embedding_rms: PositiveFloat = Field(1.0, description="root mean square of the LLM's embedding matrix")
     backbone: str = Field("", description="the LLM it was trained with")
+    reading: dict[str, Any] = Field({}, description="the LLM's dtype, quantisation, marks and style of answers")
     llm_source: dict[str, Any] = Field({}, description="where the LLM's weights came from, with checksums")
     dataset: str = Field("", description="the corpus it was trained on")
     feature_digests: dict[str, str] = Field({}, description="settings of the features it was trained on, by modality")

@@ -30,6 +30,7 @@ class TextGuideMixer(nn.Module):
         Returns:
             shape (B, width).
         """
+        embeddings = embeddings.to(self.text.weight.dtype)  # an LLM may hold half as many bits
         real = mask.to(embeddings.dtype)[:, :, None]
         mean = (embeddings * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)  # (B, d)
         text: Tensor = self.text(mean)

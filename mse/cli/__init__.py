@@ -12,7 +12,8 @@ from mse.errors import UserError
 
 __all__ = ["app", "corpus", "features", "main", "model", "results"]
 
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+if not sys.stderr.isatty():
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("GLOG_minloglevel", "2")  # MediaPipe's notes on its delegates
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from mse import config
+from mse.backbones.places import checkpoint_folder
 from mse.cli.options import CORPUS, ConfigFile, DatasetFile, DatasetIndex, ModelsFolder, Out, Settings, app
+from mse.errors import UserError
 
 corpus_app = typer.Typer(help="Look at a corpus before a run, or describe a new one.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus", rich_help_panel=CORPUS)
@@ -23,15 +25,31 @@ class ExportFormat(StrEnum):
 
 @app.command(rich_help_panel=CORPUS)
 def fetch(
-    names: Annotated[list[str], typer.Argument(help="Names in the registry.")],
+    names: Annotated[list[str], typer.Argument(help="Names in the registry, or of backbones.")],
     registry: Annotated[Path, typer.Option(help="List of models.")] = Path("resources/models.yaml"),
     models: ModelsFolder = Path("resources/models"),
+    config_file: ConfigFile = Path("config/config.yaml"),
 ) -> None:
-    """Fetch pretrained models by name. The only command that uses the network."""
+    """Fetch pretrained models and LLM checkpoints by name. The only command that uses the network."""
     from mse.fetch import fetch as fetch_model
+    from mse.fetch import fetch_checkpoint, load_registry
 
     for name in names:
-        print(fetch_model(name, registry, models))
+        if name in load_registry(registry):
+            print(fetch_model(name, registry, models))
+            continue
+        run = config.parse(config.Config, config.read_yaml(config_file), str(config_file))
+        known = config.known_names(run, "backbones")
+        if name not in known:
+            raise UserError(
+                f"{name!r} is neither a model ({registry}: {', '.join(load_registry(registry))}) nor a backbone "
+                f"({', '.join(known)})"
+            )
+        backbone = config.load_backbone(run, name)
+        if backbone.model:
+            print(fetch_model(backbone.model, registry, models))
+        else:
+            print(fetch_checkpoint(name, backbone, checkpoint_folder(run, name, backbone)))
 
 
 @app.command(rich_help_panel=CORPUS)

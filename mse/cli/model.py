@@ -1,4 +1,4 @@
-"""Training and answers."""
+"""LLMs, training and answers."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,24 @@ import typer
 
 from mse import config
 from mse.cli.options import MODEL, BackboneFile, DatasetIndex, LLMFolder, Out, Settings, app
+
+backbone_app = typer.Typer(help="Make the LLM of a backbone ready.", no_args_is_help=True)
+app.add_typer(backbone_app, name="backbone", rich_help_panel=MODEL)
+
+
+@backbone_app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Folder of the checkpoint as published.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")],
+) -> None:
+    """Turn a checkpoint into a folder that loads without any code of its own.
+
+    ChatGLM2, ChatGLM3 and first-generation Qwen checkpoints are converted to the layouts that transformers knows,
+    with fast tokenizers of the same ids; checkpoints that transformers knows are checked and linked.
+    """
+    from mse.backbones.convert import convert as convert_checkpoint
+
+    convert_checkpoint(source, out)
 
 
 @app.command(rich_help_panel=MODEL)

@@ -56,10 +56,19 @@ def known_names(config: Config, folder: Literal["datasets", "backbones"]) -> lis
 
 
 def load_backbone(config: Config, name: str) -> Backbone:
-    """Find and validate config/backbones/NAME.yaml, its overrides included."""
+    """Find and validate config/backbones/NAME.yaml, its overrides included.
+
+    Raises:
+        UserError: no such file, or a mistake in it.
+    """
     path = find(config, "backbones", name)
     backbone = parse(Backbone, read_yaml(path), str(path))
     parse(TrainSettings, backbone.train, f"{path}: train")
+    corpora = known_names(config, "datasets")
+    for corpus, overrides in backbone.corpora.items():
+        if corpus not in corpora:
+            raise UserError(f"{path}: corpora: {corpus!r} is no corpus; there is {', '.join(corpora)}")
+        parse(TrainSettings, overrides, f"{path}: corpora.{corpus}")
     return backbone
 
 
@@ -73,9 +82,13 @@ def adapter_settings(config: Config, dataset: Dataset) -> AdapterSettings:
     return AdapterSettings(**config.adapter.model_dump() | dataset.adapter)
 
 
-def train_settings(config: Config, dataset: Dataset, backbone: Backbone) -> TrainSettings:
-    """config.yaml's section train, overridden by the corpus's, then by the backbone's."""
-    return TrainSettings(**config.train.model_dump() | dataset.train | backbone.train)
+def train_settings(config: Config, dataset_name: str, dataset: Dataset, backbone: Backbone) -> TrainSettings:
+    """config.yaml's section train, overridden by the corpus's, then the backbone's, then the backbone's for the corpus.
+
+    Features that others released (NAME-released) are trained on as NAME's own are.
+    """
+    corpus = backbone.corpora.get(dataset_name.removesuffix(RELEASED_SUFFIX), {})
+    return TrainSettings(**config.train.model_dump() | dataset.train | backbone.train | corpus)
 
 
 def write_schemas(folder: Path) -> None:

@@ -88,6 +88,10 @@ class TrainSettings(Section):
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     max_grad_norm: PositiveFloat | None = Field(1.0, description="clip the gradient's norm here; null: never (paper)")
     max_text_tokens: PositiveInt = Field(50, description="a longer text is cut here (tokens)")
+    gradient_checkpointing: bool = Field(
+        False, description="compute the LLM's layers anew for the gradient: far less memory, a third more time"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
     threads: PositiveInt = Field(2, description="CPU threads; part of what makes numbers reproducible")
 
 
@@ -100,6 +104,9 @@ class Config(Section):
     )
     roots: dict[str, Path] = Field(
         {}, description="where corpora lie, by name, instead of the folder that their own file gives as root"
+    )
+    checkpoints: dict[str, Path] = Field(
+        {}, description="where LLMs lie, by the backbone's name, instead of resources/checkpoints/NAME"
     )
     seeds: list[NonNegativeInt] = Field([1111, 2222, 3333], min_length=1, description="one adapter is trained for each")
     segment: SegmentSettings = SegmentSettings()

@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+import re
 import sys
 from functools import cache
 from pathlib import Path
 
 from mse import config as mse_config
+from mse.backbones import places
 from mse.config.files import RELEASED_SUFFIX
 from mse.corpus import EXTRACTION_COLUMNS, read_manifest
 from mse.corpus.sources import media_names, table_files
@@ -40,7 +42,7 @@ def checked(function, *arguments):
 CONFIG = checked(
     mse_config.parse, mse_config.Config, config, "config/config.yaml or --config"
 )
-MODELS = "resources/models"
+MODELS = str(places.MODELS)
 DEMO = "demo"  # the one corpus that is made here
 REGISTRY = checked(load_registry, Path("resources/models.yaml"))
 
@@ -71,7 +73,11 @@ def dataset_json(wildcards):
 
 
 def backbone_json(wildcards):
-    return as_json(backbone(wildcards.backbone), exclude={"train"})
+    """How an LLM reads and writes; where it came from stands in its own folder."""
+    beside = {"train", "corpora", "license", "size_gb", "files"}
+    return as_json(
+        backbone(wildcards.backbone), exclude=beside, exclude_defaults=True
+    )
 
 
 def adapter_json(wildcards):
@@ -79,8 +85,9 @@ def adapter_json(wildcards):
 
 
 def train_settings(wildcards):
+    name = wildcards.dataset
     return mse_config.train_settings(
-        CONFIG, dataset(wildcards.dataset), backbone(wildcards.backbone)
+        CONFIG, name, dataset(name), backbone(wildcards.backbone)
     )
 
 
@@ -221,5 +228,40 @@ def registry_entry(wildcards):
     return as_json(REGISTRY[wildcards.model], exclude={"description"})
 
 
+# --- LLMs ---
+
+# A checkpoint that is not here any more needs no conversion: what was made of it is enough.
+CHECKPOINTS = places.checkpoints_here(CONFIG)
+CONVERTIBLE = "|".join(map(re.escape, CHECKPOINTS)) or "(?!)"
+
+
+def checkpoint_files(wildcards):
+    return [
+        str(path) for path in places.checkpoint_files(CHECKPOINTS[wildcards.backbone])
+    ]
+
+
+def convert_mb(wildcards):
+    """The largest file is mapped whole; layers are checked one at a time in float32."""
+    largest = max(places.weights_mb(CHECKPOINTS[wildcards.backbone]), default=0)
+    return 1500 + round(1.3 * largest)
+
+
 def llm_mark(wildcards):
-    return f"{MODELS}/{backbone(wildcards.backbone).model}/fetched.json"
+    return str(places.model_mark(wildcards.backbone, backbone(wildcards.backbone)))
+
+
+def llm_folder(wildcards):
+    return str(places.model_folder(wildcards.backbone, backbone(wildcards.backbone)))
+
+
+def llm_mb(wildcards):
+    """Memory beside the LLM's weights, and these by the size of their files (two bytes each, as published)."""
+    chosen = backbone(wildcards.backbone)
+    files = places.weights_mb(
+        CHECKPOINTS.get(wildcards.backbone, Path(llm_folder(wildcards)))
+    )
+    held = {"8bit": 0.6, "4bit": 0.4}.get(
+        chosen.quantise, 2 if chosen.dtype == "float32" else 1
+    )
+    return 5000 + round(1.1 * held * sum(files))

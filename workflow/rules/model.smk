@@ -1,4 +1,29 @@
-# One adapter a seed, and its answers for the test split.
+# The LLM made ready, one adapter a seed, and its answers for the test split.
+
+
+rule convert:
+    input:
+        checkpoint_files,
+    output:
+        "resources/models/{backbone}/native.json",
+    log:
+        "logs/convert/{backbone}.log",
+    benchmark:
+        "benchmarks/convert/{backbone}.tsv"
+    wildcard_constraints:
+        backbone=CONVERTIBLE,
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=convert_mb,
+        runtime=60,
+    params:
+        checkpoint=lambda wildcards: str(CHECKPOINTS[wildcards.backbone]),
+        version=STAGES["convert"],
+    message:
+        "Making the LLM {wildcards.backbone} ready"
+    shell:
+        "mse backbone convert {params.checkpoint:q} --out $(dirname {output:q}) 2>&1 | tee {log:q}"
 
 
 rule train:
@@ -17,10 +42,10 @@ rule train:
         "../../environment.yml"
     threads: lambda wildcards: train_settings(wildcards).threads
     resources:
-        mem_mb=6000,
+        mem_mb=llm_mb,
         runtime=720,
     params:
-        llm=lambda wildcards: f"{MODELS}/{backbone(wildcards.backbone).model}",
+        llm=llm_folder,
         backbone=backbone_json,
         adapter=adapter_json,
         settings=lambda wildcards: as_json(train_settings(wildcards)),
@@ -50,10 +75,10 @@ rule predict:
         "../../environment.yml"
     threads: lambda wildcards: train_settings(wildcards).threads
     resources:
-        mem_mb=4000,
+        mem_mb=llm_mb,
         runtime=120,
     params:
-        llm=lambda wildcards: f"{MODELS}/{backbone(wildcards.backbone).model}",
+        llm=llm_folder,
         backbone=backbone_json,
         settings=lambda wildcards: as_json(train_settings(wildcards)),
         version=STAGES["predict"],

@@ -1,0 +1,138 @@
+"""A published checkpoint: its config.json and its weights in one file or many, read a file at a time."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+from mse.errors import UserError
+
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")  # the first that is there counts
+SINGLES = ("model.safetensors", "pytorch_model.bin")
+SHARD = re.compile(r"(?P<stem>model|pytorch_model)-(?P<number>\d+)-of-(?P<count>\d+)\.(?P<kind>safetensors|bin)")
+POINTER = b"version https://git-lfs"  # how a file begins that Git LFS has not fetched
+
+
+class Checkpoint:
+    """The files of a checkpoint; nothing in it is ever run.
+
+    Args:
+        folder: holds config.json and the weights.
+
+    Attributes:
+        config: content of config.json.
+        files: the files of weights, in order.
+
+    Raises:
+        UserError: config.json or a file of weights is missing, or is no such file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = read_json(folder / "config.json")
+        self._index: Mapping[str, str] = {}
+        self.files = self._find()
+
+    def _find(self) -> list[Path]:
+        for name in INDEXES:
+            if (self.folder / name).is_file():
+                self._index = read_json(self.folder / name).get("weight_map", {})
+                return self._all_there(sorted(set(self._index.values())), f"{name} names")
+        for name in SINGLES:
+            if (self.folder / name).is_file():
+                return [self.folder / name]
+        shards = [found for path in sorted(self.folder.iterdir()) if (found := SHARD.fullmatch(path.name))]
+        if shards:
+            first = shards[0]
+            width, count = len(first["count"]), int(first["count"])
+            names = [
+                f"{first['stem']}-{number:0{width}}-of-{count:0{width}}.{first['kind']}"
+                for number in range(1, count + 1)
+            ]
+            return self._all_there(names, f"{first.group()} is one of")
+        raise UserError(
+            f"{self.folder}: no weights; expected {SINGLES[0]}, {SINGLES[1]}, or shards of one of them with their "
+            f"index ({INDEXES[0]} or {INDEXES[1]})"
+        )
+
+    def _all_there(self, names: list[str], who: str) -> list[Path]:
+        missing = [name for name in names if not (self.folder / name).is_file()]
+        if missing or not names:
+            raise UserError(
+                f"{self.folder}: {who} {len(names)} files of weights, and {len(missing)} of them "
+                f"are not there: {', '.join(missing)}; copy or fetch them again"
+            )
+        return [self.folder / name for name in names]
+
+    def __iter__(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Each file of weights with its tensors by name, which are mapped from disk and not yet read.
+
+        Raises:
+            UserError: a file is damaged or cut off, or lacks a tensor that the index promises.
+        """
+        for path in self.files:
+            tensors = read_weights(path)
+            absent = [name for name, file in self._index.items() if file == path.name and name not in tensors]
+            if absent:
+                raise UserError(f"{path}: the index promises {absent[0]!r}, which is not in it; fetch the file again")
+            yield path, tensors
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each file of weights and of config.json, by name."""
+        digests = {}
+        for path in [self.folder / "config.json", *self.files]:
+            with path.open("rb") as file:
+                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        return digests
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """The tensors of one file of weights, by name; a pickle may hold tensors alone.
+
+    Raises:
+        UserError: damaged, cut off, or something else than weights.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    with path.open("rb") as file:
+        start = file.read(len(POINTER))
+    if start == POINTER:
+        raise UserError(f"{path}: Git LFS's pointer to the weights, not the weights; run `git lfs pull` there")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        try:
+            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as e:
+            if "mmap can only be used" not in str(e):
+                raise
+            tensors = torch.load(path, map_location="cpu", weights_only=True)  # saved before torch 1.6
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as e:
+        raise UserError(f"{path}: damaged or cut off ({path.stat().st_size:,} bytes): {e}; fetch it again") from e
+    except UnpicklingError as e:
+        raise UserError(f"{path}: holds something else than tensors, which is never loaded: {e}") from e
+    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise UserError(f"{path}: no weights; expected tensors by name")
+    return tensors
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UserError: missing, or no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise UserError(f"{path}: no such file; a checkpoint needs it") from e
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise UserError(f"{path}: not valid JSON: {e}") from e
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value

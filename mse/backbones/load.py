@@ -1,0 +1,107 @@
+"""Loading a native folder with transformers: nothing is fetched, run or made up."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mse.config import Backbone
+from mse.errors import UserError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_config(folder: Path) -> Any:
+    """The configuration of a folder's model.
+
+    Raises:
+        UserError: there is none, or transformers does not know its architecture.
+    """
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no model there (config.json is missing); `mse fetch` gets one by name")
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as e:  # whatever a foreign file makes the library raise
+        raise UserError(f"{folder}: transformers can't load this model: {e}") from e
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder.
+
+    Raises:
+        UserError: the folder has none that transformers can read without code of its own.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as e:  # whatever a foreign file makes the library raise
+        raise UserError(f"{folder}: transformers can't load the tokenizer: {e}") from e
+
+
+def load_model(folder: Path, dtype: torch.dtype, **how: Any) -> Any:
+    """The model of a folder, frozen.
+
+    Args:
+        folder: config.json and safetensors.
+        dtype: of the weights in memory.
+        how: more for transformers' `from_pretrained`: device, quantisation.
+
+    Raises:
+        UserError: transformers can't load it, or weights are missing (transformers would draw them at random).
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    config = load_config(folder)
+    logging.disable_progress_bar()
+    shown = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **how,
+        )
+    except Exception as e:  # whatever a foreign file makes the library raise
+        raise UserError(f"{folder}: transformers can't load this model: {e}") from e
+    finally:
+        logging.set_verbosity(shown)
+    model, report = loaded
+    wrong = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if wrong:
+        raise UserError(
+            f"{folder}: {len(wrong)} weights are missing or of another shape than config.json says, the first is "
+            f"{wrong[0]}; fetch or convert the model again"
+        )
+    return model.eval().requires_grad_(False)
+
+
+def load_backbone(folder: Path, backbone: Backbone, device: torch.device) -> Any:
+    """The model of a folder in the dtype and quantisation that its configuration asks for, on a device.
+
+    Raises:
+        UserError: it can't be loaded, or bitsandbytes is not installed.
+    """
+    dtype = DTYPES[backbone.dtype]
+    if backbone.quantise is None:
+        return load_model(folder, dtype, device_map={"": device})
+    if find_spec("bitsandbytes") is None:
+        raise UserError(
+            f"quantise = {backbone.quantise!r} needs the package bitsandbytes: pip install -e '.[quantised]'"
+        )
+    from transformers import BitsAndBytesConfig
+
+    how = (
+        {"load_in_8bit": True} if backbone.quantise == "8bit" else {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    )
+    config = BitsAndBytesConfig(**how, bnb_4bit_compute_dtype=dtype)
+    return load_model(folder, dtype, device_map={"": device}, quantization_config=config)

@@ -1,0 +1,135 @@
+"""How much memory an LLM will take, told before it is loaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+
+from mse.backbones.load import DTYPES, load_config
+from mse.config import Backbone
+from mse.errors import UserError
+from mse.progress import say
+
+GB = 1e9
+RUNTIME = 0.8 * GB  # of the libraries; on a GPU, of CUDA's context
+MARGIN = 1.1  # allocators round up, and keep what was freed
+QUANTISED = {"8bit": 1.0, "4bit": 0.5625}  # bytes for each weight of a linear layer, scales included
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Memory in bytes.
+
+    Attributes:
+        weights: of the LLM.
+        work: what a step keeps until its gradient is known, or an answer until its next token.
+    """
+
+    weights: float
+    work: float
+
+    @property
+    def total(self) -> float:
+        """All of it, with the libraries and a margin."""
+        return RUNTIME + MARGIN * (self.weights + self.work)
+
+
+def estimate(folder: Path, backbone: Backbone, batch: int, tokens: int, training: bool, recompute: bool) -> Estimate:
+    """Memory that an LLM will take, found by running its architecture on tensors without content.
+
+    Args:
+        folder: the native folder.
+        backbone: dtype and quantisation.
+        batch: sequences at a time.
+        tokens: of the longest sequence.
+        training: whether gradients are computed.
+        recompute: whether layers are computed anew for them.
+    """
+    from transformers import AutoModelForCausalLM
+
+    dtype = DTYPES[backbone.dtype]
+    config = load_config(folder)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval().requires_grad_(False)
+        read = torch.empty(batch, tokens, model.get_input_embeddings().weight.shape[1], dtype=dtype, requires_grad=True)
+        kept = _kept(model, read)
+    layers = config.get_text_config().num_hidden_layers
+    if not training:
+        kept = kept / layers
+    elif recompute:
+        kept = kept / layers + layers * read.nbytes
+    return Estimate(_weights(model, backbone), kept)
+
+
+def _weights(model: nn.Module, backbone: Backbone) -> float:
+    size = sum(parameter.nbytes for parameter in model.parameters())
+    if backbone.quantise is None:
+        return size
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    linear = [part.weight for part in model.modules() if isinstance(part, nn.Linear) and part is not head]
+    return size - sum(weight.nbytes - weight.numel() * QUANTISED[backbone.quantise] for weight in linear)
+
+
+def _kept(model: Any, read: torch.Tensor) -> float:
+    """Bytes of all tensors that a forward pass keeps for its gradient, the weights apart."""
+    weights = {id(parameter.untyped_storage()) for parameter in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[id(storage)] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        # The few logits of an answer are left out: they are small beside the rest.
+        model(inputs_embeds=read, use_cache=True, logits_to_keep=1)
+    return float(sum(storage.nbytes() for key, storage in kept.items() if key not in weights))
+
+
+def require(estimated: Estimate, device: torch.device) -> None:
+    """Say what an LLM takes, and stop before one is loaded that does not fit.
+
+    Args:
+        estimated: what it takes.
+        device: where it goes.
+
+    Raises:
+        UserError: less memory is free.
+    """
+    free = available(device)
+    needs = (
+        f"the LLM needs about {estimated.total / GB:.1f} GB ({estimated.weights / GB:.1f} for its weights, "
+        f"{estimated.work / GB:.1f} to work); {free / GB:.1f} GB of {'GPU ' * (device.type == 'cuda')}memory are free"
+    )
+    if estimated.total > free:
+        raise UserError(
+            f"{needs}. A smaller train.batch_size and train.gradient_checkpointing: true lower what it takes to work; "
+            "dtype: bfloat16 and quantise: 8bit or 4bit in the backbone's YAML lower its weights"
+        )
+    say(needs)
+
+
+def available(device: torch.device) -> float:
+    """Bytes of memory that are free on a device; a control group's limit (SLURM, containers) counts."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    free = float(psutil.virtual_memory().available)
+    own = Path("/proc/self/cgroup")
+    group = CGROUP / own.read_text().strip().rpartition("::/")[2] if own.is_file() else CGROUP
+    for folder in [group, *group.parents]:
+        if not folder.is_relative_to(CGROUP):
+            break
+        limit, used = folder / "memory.max", folder / "memory.current"
+        if limit.is_file() and (text := limit.read_text().strip()) != "max":
+            free = min(free, float(text) - float(used.read_text()) + _file_cache(folder))
+    return free
+
+
+def _file_cache(folder: Path) -> float:
+    """Bytes of files that a control group holds in memory and can let go."""
+    lines = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    return float(lines.get("inactive_file", 0)) + float(lines.get("active_file", 0))
