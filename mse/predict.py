@@ -91,10 +91,11 @@ def check_reading(adapter: MSEAdapter, backbone: Backbone, folder: Path) -> None
         UserError: dtype, quantisation, a mark or the style of answers differs.
     """
     for key, value in backbone.reading.items():
-        if adapter.config.reading.get(key) != value:
+        trained = adapter.config.reading.get(key)
+        if trained != value:
             raise UserError(
-                f"{folder}: trained with {key} = {adapter.config.reading.get(key)!r} (backbone {adapter.config.backbone}), "
-                f"but the backbone's YAML now says {value!r}; set it back, or train anew"
+                f"{folder}: trained with {key} = {trained!r} (backbone {adapter.config.backbone}), but the "
+                f"backbone's YAML now says {value!r}; set it back, or train anew"
             )
 
 

@@ -138,7 +138,7 @@ def load_llm(
     words = Wording(load_tokenizer(folder), backbone, around)
     say(words.described(dataset.texts, reads_at_most(load_config(folder))))
     recompute = training and settings.gradient_checkpointing
-    needs = memory.estimate(folder, backbone, settings.batch_size, words.longest_context, training, recompute)
+    needs = memory.estimate(folder, backbone, settings.batch_size, words.longest_context, training, recompute, device)
     memory.require(needs, device)
     return FrozenLLM(folder, backbone, words, device, recompute)
 

@@ -25,6 +25,7 @@ def make_dataset(
     index: bool = True,
     task: Task | None = LEARNED,
     modalities: Sequence[ModalityName] = ("acoustic", "facial", "text"),
+    text: str = "it is so",
 ) -> Path:
     """Write shards, manifest, quality.csv and dataset.h5; half of the clips train, the rest valid and test.
 
@@ -52,7 +53,7 @@ def make_dataset(
     if index:
         if isinstance(task, Classes):
             labels = np.array([task.names[int(label > 0)] for label in labels])
-        manifest = pd.DataFrame({"clip_id": names, "split": splits, "label": labels, "text": "it is so"})
+        manifest = pd.DataFrame({"clip_id": names, "split": splits, "label": labels, "text": text})
         manifest = manifest.assign(media="x.mp4", start_s=np.nan, end_s=np.nan, speaker="S", shard="0000")
         write_manifest(manifest[MANIFEST_COLUMNS], pd.DataFrame({"clip_id": [], "reason": []}), folder / "manifest.csv")
         quality = manifest[["clip_id", "split", "text"]].assign(use="full", message="", segment="ok")

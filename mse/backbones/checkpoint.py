@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -67,18 +67,17 @@ class Checkpoint:
             )
         return [self.folder / name for name in names]
 
-    def __iter__(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """Each file of weights with its tensors by name, which are mapped from disk and not yet read.
+    def read(self, path: Path) -> dict[str, Any]:
+        """The tensors of one of `files` by name, mapped from disk and not yet read.
 
         Raises:
-            UserError: a file is damaged or cut off, or lacks a tensor that the index promises.
+            UserError: the file is damaged or cut off, or lacks a tensor that the index promises.
         """
-        for path in self.files:
-            tensors = read_weights(path)
-            absent = [name for name, file in self._index.items() if file == path.name and name not in tensors]
-            if absent:
-                raise UserError(f"{path}: the index promises {absent[0]!r}, which is not in it; fetch the file again")
-            yield path, tensors
+        tensors = read_weights(path)
+        absent = [name for name, file in self._index.items() if file == path.name and name not in tensors]
+        if absent:
+            raise UserError(f"{path}: the index promises {absent[0]!r}, which is not in it; fetch the file again")
+        return tensors
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of each file of weights and of config.json, by name."""

@@ -124,8 +124,8 @@ def _check_plan(checkpoint: Checkpoint, rename: Rename, native: Any) -> None:
         native.architectures = [type(model := AutoModelForCausalLM.from_config(native)).__name__]
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found: dict[str, tuple[int, ...]] = {}
-    for path, tensors in checkpoint:
-        for source, tensor in tensors.items():
+    for path in checkpoint.files:
+        for source, tensor in checkpoint.read(path).items():
             for name, part in rename(source, tensor):
                 if name not in wanted:
                     raise UserError(f"{path}: the tensor {source!r} has no place in {native.architectures[0]}")
@@ -165,12 +165,14 @@ def write_shards(checkpoint: Checkpoint, rename: Rename, out: Path) -> None:
     count = len(checkpoint.files)
     where: dict[str, str] = {}
     size = 0
-    for number, (_, tensors) in enumerate(track(checkpoint, "converting", count, "files"), start=1):
+    for number, path in enumerate(track(checkpoint.files, "converting", count, "files"), start=1):
         name = f"model-{number:05d}-of-{count:05d}.safetensors"
+        tensors = checkpoint.read(path)
         renamed = dict(pair for source, tensor in tensors.items() for pair in rename(source, tensor))
         write_safetensors(out / name, renamed)
         where |= dict.fromkeys(renamed, name)
         size += sum(tensor.nbytes for tensor in renamed.values())
+        del tensors, renamed  # before the next file is mapped
     index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(where.items()))}
     (out / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
@@ -206,7 +208,7 @@ def check(folder: Path) -> None:
 
     tokenizer = load_tokenizer(folder)
     with tempfile.TemporaryDirectory() as unused:
-        model = load_model(folder, torch.float32, device_map={"": "disk"}, offload_folder=unused)
+        model = load_model(folder, torch.bfloat16, device_map={"": "disk"}, offload_folder=unused)
         rows = model.get_input_embeddings().weight.shape[0]
         if len(tokenizer) > rows:
             raise UserError(f"{folder}: the tokenizer has {len(tokenizer):,} tokens, the weights know {rows:,}")

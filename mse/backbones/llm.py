@@ -198,5 +198,10 @@ def _recompute_layers(model: nn.Module) -> None:
 
 
 def reads_at_most(config: Any) -> int | None:
-    """Tokens that an LLM can read, where its configuration says."""
-    return getattr(config.get_text_config(), "max_position_embeddings", None)
+    """Tokens that an LLM can read, where its configuration says.
+
+    A window that slides along counts places, padding among them, so no context may be longer than it.
+    """
+    text = config.get_text_config()
+    names = ("max_position_embeddings", "sliding_window", "attention_chunk_size")
+    return min((limit for name in names if (limit := getattr(text, name, None))), default=None)

@@ -1,10 +1,16 @@
-"""Loading a native folder with transformers: nothing is fetched, run or made up."""
+"""Loading a native folder with transformers: nothing is fetched, run or made up.
 
+A GPU computes in the weights' dtype. A CPU holds them in it and computes in float32: without matrix units for
+bfloat16 it is several hundred times slower in that (backward, AVX2), and with them the numbers would differ.
+"""
+
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from mse.config import Backbone
 from mse.errors import UserError
@@ -93,7 +99,7 @@ def load_backbone(folder: Path, backbone: Backbone, device: torch.device) -> Any
     """
     dtype = DTYPES[backbone.dtype]
     if backbone.quantise is None:
-        return load_model(folder, dtype, device_map={"": device})
+        return computing_on(device, load_model(folder, dtype, device_map={"": device}))
     if find_spec("bitsandbytes") is None:
         raise UserError(
             f"quantise = {backbone.quantise!r} needs the package bitsandbytes: pip install -e '.[quantised]'"
@@ -104,4 +110,46 @@ def load_backbone(folder: Path, backbone: Backbone, device: torch.device) -> Any
         {"load_in_8bit": True} if backbone.quantise == "8bit" else {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
     )
     config = BitsAndBytesConfig(**how, bnb_4bit_compute_dtype=dtype)
-    return load_model(folder, dtype, device_map={"": device}, quantization_config=config)
+    return computing_on(device, load_model(folder, dtype, device_map={"": device}, quantization_config=config))
+
+
+def computing_on(device: torch.device, model: Any) -> Any:
+    """The model, made to compute in float32 where it lies on a CPU; its large weights stay as they are.
+
+    Each linear layer widens its weights for the moment of its product. A model with large weights elsewhere, such as
+    those of experts, is left to compute in its own dtype.
+    """
+    large = {id(parameter) for parameter in model.parameters() if parameter.ndim > 1 and parameter.is_floating_point()}
+    linear = [part for part in model.modules() if type(part) is nn.Linear]
+    embeddings = [part for part in model.modules() if isinstance(part, nn.Embedding)]
+    narrow = any(parameter.dtype in (torch.bfloat16, torch.float16) for parameter in model.parameters())
+    if device.type == "cuda" or not narrow or large - {id(part.weight) for part in [*linear, *embeddings]}:
+        return model
+    for layer in linear:
+        layer.forward = partial(_widened, layer)  # type: ignore[method-assign]
+    for embedding in embeddings:
+        embedding.register_forward_hook(lambda _, __, embedded: embedded.float())
+    for parameter in model.parameters():
+        if parameter.ndim == 1 and parameter.is_floating_point():
+            parameter.data = parameter.data.float()
+    return model
+
+
+def _widened(layer: nn.Linear, values: Tensor) -> Tensor:
+    product: Tensor = _WideProduct.apply(values, layer.weight)
+    return product if layer.bias is None else product + layer.bias
+
+
+class _WideProduct(torch.autograd.Function):
+    """values @ weight.T in float32, for a frozen weight of which only the narrow form is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.dtype = values.dtype
+        return nn.functional.linear(values.float(), weight.float())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
+        return (gradients[0].float() @ weight.float()).to(ctx.dtype), None

@@ -8,7 +8,7 @@ import psutil
 import torch
 from torch import nn
 
-from mse.backbones.load import DTYPES, load_config
+from mse.backbones.load import DTYPES, computing_on, load_config
 from mse.config import Backbone
 from mse.errors import UserError
 from mse.progress import say
@@ -17,6 +17,7 @@ GB = 1e9
 RUNTIME = 0.8 * GB  # of the libraries; on a GPU, of CUDA's context
 MARGIN = 1.1  # allocators round up, and keep what was freed
 QUANTISED = {"8bit": 1.0, "4bit": 0.5625}  # bytes for each weight of a linear layer, scales included
+CPU = torch.device("cpu")
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -38,7 +39,15 @@ class Estimate:
         return RUNTIME + MARGIN * (self.weights + self.work)
 
 
-def estimate(folder: Path, backbone: Backbone, batch: int, tokens: int, training: bool, recompute: bool) -> Estimate:
+def estimate(
+    folder: Path,
+    backbone: Backbone,
+    batch: int,
+    tokens: int,
+    training: bool,
+    recompute: bool = False,
+    device: torch.device = CPU,
+) -> Estimate:
     """Memory that an LLM will take, found by running its architecture on tensors without content.
 
     Args:
@@ -48,6 +57,7 @@ def estimate(folder: Path, backbone: Backbone, batch: int, tokens: int, training
         tokens: of the longest sequence.
         training: whether gradients are computed.
         recompute: whether layers are computed anew for them.
+        device: where it computes.
     """
     from transformers import AutoModelForCausalLM
 
@@ -55,14 +65,19 @@ def estimate(folder: Path, backbone: Backbone, batch: int, tokens: int, training
     config = load_config(folder)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval().requires_grad_(False)
-        read = torch.empty(batch, tokens, model.get_input_embeddings().weight.shape[1], dtype=dtype, requires_grad=True)
+        weights = _weights(model, backbone)
+        model = computing_on(device, model)
+        ids = torch.zeros(batch, tokens, dtype=torch.long)
+        read = model.get_input_embeddings()(ids).requires_grad_()
         kept = _kept(model, read)
     layers = config.get_text_config().num_hidden_layers
     if not training:
         kept = kept / layers
     elif recompute:
         kept = kept / layers + layers * read.nbytes
-    return Estimate(_weights(model, backbone), kept)
+    if device.type == "cpu" and dtype != torch.float32:
+        kept += 4 * max(part.weight.numel() for part in model.modules() if isinstance(part, nn.Linear))
+    return Estimate(weights, kept)
 
 
 def _weights(model: nn.Module, backbone: Backbone) -> float:
