@@ -140,6 +140,7 @@ def load_llm(
     recompute = training and settings.gradient_checkpointing
     needs = memory.estimate(folder, backbone, settings.batch_size, words.longest_context, training, recompute, device)
     memory.require(needs, device)
+    memory.return_freed_memory()
     return FrozenLLM(folder, backbone, words, device, recompute)
 
 

@@ -8,10 +8,11 @@ seconds of wall time and the peak resident memory of its process.
 
 import argparse
 import json
-import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -53,16 +54,29 @@ def write_llama(folder: Path) -> None:
 
 
 def measured(stage: str, command: list[str]) -> None:
-    """Run a command; print its wall time and peak resident memory, and what it says."""
+    """Run a command; print what it says, its wall time and its peak memory.
+
+    Resident memory counts pages of mapped files, which the system takes back when it needs them; the other number does
+    not.
+    """
     start = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
-    assert process.stdout is not None
-    said = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    for line in said.strip().splitlines():
-        print(f"    {line}")
-    print(f"{stage}: {time.monotonic() - start:.0f} s, {usage.ru_maxrss * 1024 / 1e9:.2f} GB at its peak", flush=True)
-    if status:
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, cwd=ROOT)
+        peaks = {"VmHWM": 0.0, "RssAnon": 0.0}
+        while process.poll() is None:
+            text = Path(f"/proc/{process.pid}/status").read_text()
+            now = {
+                key: float(value.split()[0]) * 1024 / 1e9
+                for key, value in re.findall(r"(\w+):\s+(.+)", text)
+                if key in peaks
+            }
+            peaks = {key: max(peak, now.get(key, 0)) for key, peak in peaks.items()}
+            time.sleep(0.1)
+        said.seek(0)
+        print("".join(f"    {line}" for line in said))
+    seconds = time.monotonic() - start
+    print(f"{stage}: {seconds:.0f} s, {peaks['VmHWM']:.2f} GB at its peak, {peaks['RssAnon']:.2f} GB without files")
+    if process.returncode:
         sys.exit(f"{stage} failed")
 
 

@@ -107,6 +107,14 @@ def test_overrides_are_applied_in_order() -> None:
     backbone = config.Backbone(model="m", license="l", open_mark="", close_mark="", train={"learning_rate": "5e-5"})
     merged = config.train_settings(config.Config(), "mine", dataset, backbone)
     assert (merged.batch_size, merged.learning_rate) == (3, 5e-5)
+    backbone = backbone.model_copy(update={"corpora": {"mine": {"learning_rate": 7e-5, "threads": 1}}})
+    for name in ("mine", "mine-released"):
+        merged = config.train_settings(config.Config(), name, dataset, backbone)
+        assert (merged.batch_size, merged.learning_rate, merged.threads) == (3, 7e-5, 1)
+    said = {"train": {"learning_rate": 1.0}, "adapter": {"pooling": "last"}}
+    merged = config.train_settings(config.Config(), "mine", dataset, backbone, said)
+    assert (merged.batch_size, merged.learning_rate, merged.threads) == (3, 1.0, 1)
+    assert config.adapter_settings(config.Config(), dataset, said).pooling == "last"
 
 
 @pytest.mark.parametrize(

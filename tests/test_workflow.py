@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from mse import media
@@ -20,6 +21,7 @@ from mse.corpus import SPLITS
 from mse.data import ClipDataset
 from mse.demo.recipe import load_recipe
 from tests.conftest import MODELS, ROOT
+from tests.originals import write_chatglm
 
 TABLE = "results/demo/smollm2/metrics.csv"
 CLIPS = {"train": 8, "valid": 4, "test": 4}
@@ -126,12 +128,43 @@ def test_deleted_sound_makes_nothing_anew(finished: Path) -> None:
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
+def test_original_checkpoint_goes_through_conversion_training_and_scoring(finished: Path) -> None:
+    """A tiny random ChatGLM3 in the published layout, where the real one would lie; the backbone's YAML as shipped."""
+    checkpoint = finished / "resources/checkpoints/chatglm3"
+    target = "results/demo/chatglm3/metrics.csv"
+    done = snakemake(finished, *SHORT, "-n", "--", target)
+    assert "error: the LLM of the backbone chatglm3 is not here: no config.json in" in done.stdout + done.stderr
+    write_chatglm(checkpoint, dtype=torch.float16)
+    (finished / "resources/models").unlink()  # a link to the fetched models, which are not to be written to
+    (finished / "resources/models").mkdir()
+    for model in MODELS.iterdir():
+        (finished / "resources/models" / model.name).symlink_to(model)
+    done = snakemake(finished, *SHORT, "--", target)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    ran = re.findall(r"Rule: (\w+)", done.stdout + done.stderr)
+    assert sorted(set(ran)) == ["convert", "predict", "score", "train"] and ran.count("convert") == 1
+    metrics = pd.read_csv(finished / target).set_index("run")
+    assert metrics.index.tolist() == ["seed-1", "seed-2", "mean", "sd", "constant"]
+    log = (finished / "logs/demo/chatglm3/train-1.log").read_text()
+    assert "tokens: " in log and "the LLM needs about " in log
+    config = MSEAdapter.from_pretrained(finished / "results/demo/chatglm3/seed-1/adapter").config
+    assert config.reading["dtype"] == "bfloat16" and config.llm_source["layout"] == "chatglm"
+    assert config.train is not None and config.train.adam_eps == 1e-4
+    assert (config.train.schedule_epochs, config.train.batch_size) == (1, 4)  # what the command line says outweighs
+
+    shutil.rmtree(checkpoint)  # 12 GB of the real one may be wanted back
+    done = snakemake(finished, *SHORT, "--", target)
+    assert "Nothing to be done" in done.stdout + done.stderr
+    write_chatglm(checkpoint, seed=1)  # another checkpoint in its place
+    assert set(planned(snakemake(finished, *SHORT, "-n", "--", target))) == {"convert", "train", "predict", "score"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--config", "sedes=[1]", "--", TABLE], "unknown key 'sedes'; did you mean 'seeds'?"),
         (["--", "results/dmo/smollm2/metrics.csv"], "error: no dmo.yaml in config/datasets; there is cherma, "),
-        (["--", "results/demo/lama/metrics.csv"], "error: no lama.yaml in config/backbones; there is smollm2"),
+        (["--", "results/demo/lama/metrics.csv"], "error: no lama.yaml in config/backbones; there is chatglm3, "),
         (
             ["--", "results/sims/smollm2/metrics.csv"],
             "error: the corpus sims is not here: no folder data/sims. Ask for",

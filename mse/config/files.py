@@ -1,8 +1,9 @@
 """Finding configuration files by name, and laying settings over each other."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mse.config.backbone import Backbone
 from mse.config.dataset import Dataset
@@ -10,6 +11,8 @@ from mse.config.section import parse, read_yaml
 from mse.config.settings import AdapterSettings, Config, SegmentSettings, TrainSettings
 from mse.errors import UserError
 
+Said = Mapping[str, Mapping[str, Any]]
+NOTHING: Said = {}
 RELEASED_SUFFIX = "-released"  # so that no table of released features passes for one of our own
 
 
@@ -72,23 +75,34 @@ def load_backbone(config: Config, name: str) -> Backbone:
     return backbone
 
 
-def segment_settings(config: Config, dataset: Dataset) -> SegmentSettings:
-    """config.yaml's section segment, overridden by the corpus's."""
-    return SegmentSettings(**config.segment.model_dump() | dataset.segment)
+def segment_settings(config: Config, dataset: Dataset, said: Said = NOTHING) -> SegmentSettings:
+    """config.yaml's section segment, overridden by the corpus's, and by what was said for this run."""
+    return SegmentSettings(**config.segment.model_dump() | dataset.segment | dict(said.get("segment", {})))
 
 
-def adapter_settings(config: Config, dataset: Dataset) -> AdapterSettings:
-    """config.yaml's section adapter, overridden by the corpus's."""
-    return AdapterSettings(**config.adapter.model_dump() | dataset.adapter)
+def adapter_settings(config: Config, dataset: Dataset, said: Said = NOTHING) -> AdapterSettings:
+    """config.yaml's section adapter, overridden by the corpus's, and by what was said for this run."""
+    return AdapterSettings(**config.adapter.model_dump() | dataset.adapter | dict(said.get("adapter", {})))
 
 
-def train_settings(config: Config, dataset_name: str, dataset: Dataset, backbone: Backbone) -> TrainSettings:
-    """config.yaml's section train, overridden by the corpus's, then the backbone's, then the backbone's for the corpus.
+def train_settings(
+    config: Config, dataset_name: str, dataset: Dataset, backbone: Backbone, said: Said = NOTHING
+) -> TrainSettings:
+    """config.yaml's section train, overridden by the corpus's, the backbone's, the backbone's for this corpus, and by
+    what was said for this run.
 
     Features that others released (NAME-released) are trained on as NAME's own are.
+
+    Args:
+        config: the run's configuration.
+        dataset_name: of the corpus.
+        dataset: the corpus.
+        backbone: the LLM.
+        said: sections of the command line's --config and --configfile.
     """
     corpus = backbone.corpora.get(dataset_name.removesuffix(RELEASED_SUFFIX), {})
-    return TrainSettings(**config.train.model_dump() | dataset.train | backbone.train | corpus)
+    sections = (config.train.model_dump(), dataset.train, backbone.train, corpus, said.get("train", {}))
+    return TrainSettings(**{key: value for section in sections for key, value in section.items()})
 
 
 def write_schemas(folder: Path) -> None:

@@ -42,6 +42,8 @@ def checked(function, *arguments):
 CONFIG = checked(
     mse_config.parse, mse_config.Config, config, "config/config.yaml or --config"
 )
+# What --config and --configfile say for one run outweighs every file.
+SAID = workflow.config_settings.overwrite_config
 MODELS = str(places.MODELS)
 DEMO = "demo"  # the one corpus that is made here
 REGISTRY = checked(load_registry, Path("resources/models.yaml"))
@@ -75,24 +77,26 @@ def dataset_json(wildcards):
 def backbone_json(wildcards):
     """How an LLM reads and writes; where it came from stands in its own folder."""
     beside = {"train", "corpora", "license", "size_gb", "files"}
-    return as_json(
-        backbone(wildcards.backbone), exclude=beside, exclude_defaults=True
-    )
+    return as_json(backbone(wildcards.backbone), exclude=beside, exclude_defaults=True)
 
 
 def adapter_json(wildcards):
-    return as_json(mse_config.adapter_settings(CONFIG, dataset(wildcards.dataset)))
+    return as_json(
+        mse_config.adapter_settings(CONFIG, dataset(wildcards.dataset), SAID)
+    )
 
 
 def train_settings(wildcards):
     name = wildcards.dataset
     return mse_config.train_settings(
-        CONFIG, name, dataset(name), backbone(wildcards.backbone)
+        CONFIG, name, dataset(name), backbone(wildcards.backbone), SAID
     )
 
 
 def segment_json(wildcards):
-    return as_json(mse_config.segment_settings(CONFIG, dataset(wildcards.dataset)))
+    return as_json(
+        mse_config.segment_settings(CONFIG, dataset(wildcards.dataset), SAID)
+    )
 
 
 def corpus_tables(wildcards):
