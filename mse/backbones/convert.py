@@ -5,6 +5,7 @@ checkpoint in safetensors is linked, one in pickles is copied to safetensors. No
 """
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -139,6 +140,7 @@ def _check_plan(checkpoint: Checkpoint, rename: Rename, native: Any) -> None:
                 if part.dtype not in DTYPES:
                     raise UserError(f"{path}: {source!r} holds {part.dtype}; a quantised checkpoint can't be converted")
                 found[name] = tuple(part.shape)
+                native.dtype = part.dtype
     missing = sorted(set(wanted) - set(found))
     if missing:
         raise UserError(
@@ -207,8 +209,10 @@ def check(folder: Path) -> None:
     from mse.backbones.load import load_model, load_tokenizer
 
     tokenizer = load_tokenizer(folder)
+    logging.getLogger("accelerate").setLevel(logging.ERROR)  # it would say that layers lie on disk, as they shall
     with tempfile.TemporaryDirectory() as unused:
-        model = load_model(folder, torch.bfloat16, device_map={"": "disk"}, offload_folder=unused)
+        # In its own dtype, or transformers would convert, and so hold, all of it at once.
+        model = load_model(folder, "auto", device_map={"": "disk"}, offload_folder=unused)
         rows = model.get_input_embeddings().weight.shape[0]
         if len(tokenizer) > rows:
             raise UserError(f"{folder}: the tokenizer has {len(tokenizer):,} tokens, the weights know {rows:,}")

@@ -7,7 +7,7 @@ bfloat16 it is several hundred times slower in that (backward, AVX2), and with t
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -48,12 +48,12 @@ def load_tokenizer(folder: Path) -> Any:
         raise UserError(f"{folder}: transformers can't load the tokenizer: {e}") from e
 
 
-def load_model(folder: Path, dtype: torch.dtype, **how: Any) -> Any:
+def load_model(folder: Path, dtype: torch.dtype | Literal["auto"], **how: Any) -> Any:
     """The model of a folder, frozen.
 
     Args:
         folder: config.json and safetensors.
-        dtype: of the weights in memory.
+        dtype: of the weights in memory; auto: as they are on disk.
         how: more for transformers' `from_pretrained`: device, quantisation.
 
     Raises:
