@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mse.errors import UserError
+
+MADE = ".made-by-mse"  # in a folder that may be made anew
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -29,11 +33,24 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
-    """Give a folder beside `target`; it takes target's place when the block ends without an error."""
+    """Give a folder beside `target`; it takes target's place when the block ends without an error.
+
+    Args:
+        target: not there, empty, or made by this function before; nothing else is ever replaced.
+
+    Yields:
+        The folder to fill.
+
+    Raises:
+        UserError: something else lies at target.
+    """
+    if target.exists() and not (target.is_dir() and ((target / MADE).is_file() or not any(target.iterdir()))):
+        raise UserError(f"{target}: holds other things, which would be lost; name another folder, or empty this one")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".partial-{target.name}-") as temporary:
         partial = Path(temporary) / target.name
         partial.mkdir()
         yield partial
+        (partial / MADE).touch()
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)

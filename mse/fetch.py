@@ -12,18 +12,20 @@ import sys
 import tempfile
 import zipfile
 from contextlib import ExitStack
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
 from mse.atomic import replacing_folder
-from mse.backbones.places import how_to_get
+from mse.backbones.checkpoint import Checkpoint
+from mse.backbones.places import FETCHED, NATIVE, how_to_get
 from mse.config import Backbone, Section, parse, read_yaml
 from mse.errors import UserError
 from mse.progress import say
 
-MARK = "fetched.json"
+MARK = FETCHED
 
 
 class ModelFile(Section):
@@ -132,7 +134,8 @@ def fetch_checkpoint(name: str, backbone: Backbone, folder: Path) -> Path:
     if backbone.hub is None:
         raise UserError(f"the backbone {name} has no hub to fetch from: {how_to_get(name, backbone, folder)}")
     if (folder / "config.json").is_file() and _mark(folder) is None:
-        return folder  # put there by hand
+        Checkpoint(folder)  # put there by hand; tells what is missing
+        return folder
     try:
         snapshot = Path(snapshot_download(backbone.hub, revision=backbone.revision, allow_patterns=backbone.files))
     except GatedRepoError as e:
@@ -149,7 +152,8 @@ def fetch_checkpoint(name: str, backbone: Backbone, folder: Path) -> Path:
         )
     with replacing_folder(folder) as partial:
         for path in snapshot.iterdir():
-            (partial / path.name).symlink_to(path.absolute())
+            if any(fnmatch(path.name, pattern) for pattern in backbone.files):  # the cache may hold other files
+                (partial / path.name).symlink_to(path.absolute())
         record = {"hub": backbone.hub, "commit": commit, "license": backbone.license}
         (partial / MARK).write_text(json.dumps(record, indent=2))
     return folder
@@ -164,7 +168,7 @@ def _mark(target: Path, name: str = MARK) -> object:
 
 def source_of(folder: Path) -> dict[str, Any]:
     """What a model's folder was made from; empty for a folder that neither `fetch` nor `convert` made."""
-    mark = _mark(folder) or _mark(folder, "native.json")
+    mark = _mark(folder) or _mark(folder, NATIVE)
     return mark if isinstance(mark, dict) else {}
 
 

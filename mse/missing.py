@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from mse.backbones.places import checkpoint_folder, how_to_get, model_mark
+from mse.backbones.checkpoint import Checkpoint
+from mse.backbones.places import checkpoint_folder, how_to_get, is_ready, model_folder
 from mse.config import Config, Dataset, known_names, load_backbone, load_dataset
 from mse.corpus import read_corpus, require_root
 from mse.corpus.sources import media_names, table_files
 from mse.errors import UserError
-from mse.fetch import Model
+from mse.fetch import Model, source_of
 
 WORK = Path("work")  # where the workflow keeps a corpus's manifest and features
 TARGET = re.compile(r"(?:\./)?(?:work/(?P<work>[\w.-]+)|results/(?P<dataset>[\w.-]+)/(?P<backbone>[\w.-]+))/.+")
@@ -103,8 +104,19 @@ def _check_backbone(name: str, config: Config, registry: Mapping[str, Model]) ->
             "rename its YAML file"
         )
     folder = checkpoint_folder(config, name, backbone)
-    if not (folder / "config.json").is_file() and not model_mark(name, backbone).is_file():
+    ready = is_ready(name, backbone)
+    if not (folder / "config.json").is_file() and not ready:
         raise UserError(
             f"the LLM of the backbone {name} is not here: no config.json in {folder}; "
             f"{how_to_get(name, backbone, folder)}"
         )
+    if not ready:
+        Checkpoint(folder)  # tells of files that are missing
+    made_from = source_of(folder) or source_of(model_folder(name, backbone)).get("fetched") or {}
+    pinned = backbone.revision if re.fullmatch("[0-9a-f]{40}", backbone.revision or "") else None
+    for key, wanted in (("hub", backbone.hub), ("commit", pinned)):
+        if wanted and key in made_from and made_from[key] != wanted:
+            raise UserError(
+                f"the backbone {name} wants {backbone.hub} at revision {backbone.revision}, but what lies here was "
+                f"fetched from {made_from['hub']} at {made_from['commit']}; fetch it anew with `mse fetch {name}`"
+            )

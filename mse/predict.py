@@ -10,6 +10,7 @@ from mse.config import Backbone, Intensity, Task, TrainSettings
 from mse.corpus.build import label_value
 from mse.data import ClipDataset, task_of
 from mse.errors import UserError
+from mse.fetch import source_of
 from mse.labels import label_text
 from mse.progress import say
 from mse.tables import read_table
@@ -46,7 +47,7 @@ def predict(
         labels = label_text(task, backbone.explicit_plus)
         adapter = MSEAdapter.from_pretrained(adapter_folder)
         check_features(adapter, dataset, adapter_folder)
-        check_reading(adapter, backbone, adapter_folder)
+        check_llm(adapter, llm_folder, backbone, adapter_folder)
         tokens = adapter.config.settings.pseudo_tokens
         llm = load_llm(llm_folder, backbone, dataset, labels, settings, tokens, training=False)
         adapter.to(llm.device)
@@ -84,11 +85,11 @@ def check_features(adapter: MSEAdapter, dataset: ClipDataset, folder: Path) -> N
             )
 
 
-def check_reading(adapter: MSEAdapter, backbone: Backbone, folder: Path) -> None:
-    """Refuse an LLM that reads or writes otherwise than the one that the adapter knows.
+def check_llm(adapter: MSEAdapter, llm_folder: Path, backbone: Backbone, folder: Path) -> None:
+    """Refuse an LLM that is another, or reads or writes otherwise, than the one that the adapter knows.
 
     Raises:
-        UserError: dtype, quantisation, a mark or the style of answers differs.
+        UserError: checksums of the weights, dtype, quantisation, a mark or the style of answers differ.
     """
     for key, value in backbone.reading.items():
         trained = adapter.config.reading.get(key)
@@ -96,6 +97,13 @@ def check_reading(adapter: MSEAdapter, backbone: Backbone, folder: Path) -> None
             raise UserError(
                 f"{folder}: trained with {key} = {trained!r} (backbone {adapter.config.backbone}), but the "
                 f"backbone's YAML now says {value!r}; set it back, or train anew"
+            )
+    now = source_of(llm_folder)
+    for key in ("sha256", "files"):  # of a converted checkpoint, and of a model fetched by name
+        if now.get(key) != adapter.config.llm_source.get(key):
+            raise UserError(
+                f"{folder}: trained with other weights than those in {llm_folder} (their checksums differ); "
+                "give the LLM that it was trained with, or train anew"
             )
 
 

@@ -226,6 +226,23 @@ def test_memory_is_estimated_before_loading(tiny: Callable[[str], Path], kind: s
     assert estimate(tiny(kind), quantised, 8, 60, True, False).weights < 0.75 * told.weights
 
 
+def test_experts_are_read_and_their_need_is_said_to_be_unknown(
+    tmp_path: Path, tiny_llm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    config = MixtralConfig(**SIZES, num_local_experts=4, sliding_window=None)
+    MixtralForCausalLM(config).save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_llm / name, tmp_path)
+    for dtype in ("float32", "bfloat16"):
+        backbone = MARKS.model_copy(update={"dtype": dtype})
+        require(estimate(tmp_path, backbone, 8, 60, training=True), torch.device("cpu"))
+        llm = frozen(tmp_path, AROUND, backbone)
+        assert len(llm.generate(llm.contexts(pseudo_tokens(llm), llm.embed_texts(TEXTS)))) == 3
+    assert "the LLM needs about 0.8 GB (0.0 for its weights, " in capsys.readouterr().err
+
+
 def test_llm_that_does_not_fit_is_refused_before_it_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
     cpu = torch.device("cpu")
     assert 1e8 < available(cpu) < 1e14
@@ -240,8 +257,10 @@ def test_llm_that_does_not_fit_is_refused_before_it_is_loaded(capsys: pytest.Cap
 ASK = """
 import hashlib, sys, torch
 from pathlib import Path
-from mse.backbones.load import load_model
-model = load_model(Path(sys.argv[1]), torch.float32)
+from mse.backbones.load import load_backbone
+from mse.config import Backbone
+backbone = Backbone(folder=Path("x"), license="none", open_mark="", close_mark="", dtype=sys.argv[2])
+model = load_backbone(Path(sys.argv[1]), backbone, torch.device("cpu"))
 print(hashlib.sha256(model(torch.arange(50)[None]).logits.numpy().tobytes()).hexdigest())
 """
 
@@ -252,13 +271,14 @@ def outputs(llm: FrozenLLM) -> str:
     return hashlib.sha256(logits.numpy().tobytes()).hexdigest()
 
 
+@pytest.mark.parametrize(("kind", "dtype"), [("qwen2", "float32"), ("glm", "bfloat16")])
 def test_llm_is_bit_identical_before_and_after_training_and_elsewhere(
-    tiny: Callable[[str], Path], tmp_path: Path
+    tiny: Callable[[str], Path], tmp_path: Path, kind: str, dtype: str
 ) -> None:
     with ClipDataset(make_dataset(tmp_path)) as dataset:
         labels = label_text(task_of(dataset), explicit_plus=True)
         around = Surroundings("", dataset.prompt, labels.legal(), 10)
-        llm = frozen(tiny("qwen2"), around, recompute=True)
+        llm = frozen(tiny(kind), around, MARKS.model_copy(update={"dtype": dtype}), recompute=True)
         before = outputs(llm)
         torch.manual_seed(0)
         shape = AdapterSettings(acoustic_hidden=8, facial_hidden=8, fusion_width=16)
@@ -269,7 +289,7 @@ def test_llm_is_bit_identical_before_and_after_training_and_elsewhere(
         trainer.epoch(1)
         assert any(not torch.equal(untrained[name], value) for name, value in adapters[0].state_dict().items())
         assert outputs(llm) == before
-        assert subprocess.check_output([sys.executable, "-c", ASK, tiny("qwen2")], text=True).strip() == before
+        assert subprocess.check_output([sys.executable, "-c", ASK, tiny(kind), dtype], text=True).strip() == before
 
         # Two adapters beside the one LLM, switched from batch to batch, answer as each does alone.
         batches = [collate([dataset[index] for index in range(first, first + 4)]) for first in (0, 4, 8)]

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from mse.backbones import places
-from mse.config import Config, load_backbone, train_settings
+from mse.config import Backbone, Config, TrainSettings, load_backbone, train_settings
 from mse.config.dataset import Dataset, Table
 from mse.errors import UserError
 from mse.fetch import load_registry
@@ -89,7 +89,9 @@ def test_checkpoint_is_fetched_without_its_code(hub: str, tmp_path: Path) -> Non
     done = fetch(tmp_path, hub)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "resources/checkpoints/mine"
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "fetched.json", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".made-by-mse", "config.json", "fetched.json", "model.safetensors",
+    ]  # fmt: skip
     assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
     assert json.loads((folder / "fetched.json").read_text())["commit"] == COMMIT
     assert f"mine: fetched commit {COMMIT}; write it as `revision`" in done.stderr  # none was pinned
@@ -123,8 +125,21 @@ def test_checkpoint_put_there_by_hand_is_left_alone(tmp_path: Path) -> None:
     own = tmp_path / "resources/checkpoints/mine/config.json"
     own.parent.mkdir(parents=True)
     own.write_text('{"mine": 1}')
+    done = fetch(tmp_path, "http://127.0.0.1:9")
+    assert done.returncode == 1 and "resources/checkpoints/mine: no weights; expected model.safetensors" in done.stderr
+    (own.parent / "model.safetensors").touch()
     assert fetch(tmp_path, "http://127.0.0.1:9").returncode == 0
     assert own.read_text() == '{"mine": 1}'
+
+
+def test_folder_with_other_things_is_never_replaced(hub: str, tmp_path: Path) -> None:
+    project(tmp_path)
+    thesis = tmp_path / "resources/checkpoints/mine/thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("years")
+    done = fetch(tmp_path, hub)
+    assert done.returncode == 1 and "resources/checkpoints/mine: holds other things, which would be lost" in done.stderr
+    assert thesis.read_text() == "years" and not list(thesis.parent.parent.glob(".partial*"))
 
 
 def test_unknown_name_lists_models_and_backbones(tmp_path: Path) -> None:
@@ -137,7 +152,7 @@ def test_unknown_name_lists_models_and_backbones(tmp_path: Path) -> None:
 # --- said before anything runs ---
 
 
-@pytest.mark.parametrize("name", ["qwen", "chatglm3", "llama2", "qwen3", "llama3", "gemma3"])
+@pytest.mark.parametrize("name", ["qwen", "chatglm3", "llama2", "qwen3", "qwen3-4b", "llama3", "gemma3"])
 def test_workflow_says_what_is_missing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, registry = Config(config_path=[ROOT / "config"]), load_registry(ROOT / "resources/models.yaml")
     monkeypatch.chdir(tmp_path)
@@ -147,12 +162,59 @@ def test_workflow_says_what_is_missing(name: str, tmp_path: Path, monkeypatch: p
     assert f"`mse fetch {name}`" in message and f"{backbone.hub} at revision {backbone.revision}" in message
     assert all(file in message for file in backbone.files)
     elsewhere = config.model_copy(update={"checkpoints": {name: tmp_path}})
-    (tmp_path / "config.json").touch()
+    (tmp_path / "config.json").write_text("{}")
+    (message,) = missing_for([f"results/demo/{name}/metrics.csv"], elsewhere, registry, ["demo"])
+    assert "no weights; expected model.safetensors" in message
+    (tmp_path / "model.safetensors").touch()
     assert missing_for([f"results/demo/{name}/metrics.csv"], elsewhere, registry, ["demo"]) == []
     assert places.checkpoints_here(elsewhere) == {name: tmp_path}
-    (tmp_path / f"resources/models/{name}").mkdir(parents=True)
-    (tmp_path / f"resources/models/{name}/native.json").touch()  # the original may be removed once it is converted
+    ready = tmp_path / f"resources/models/{name}"
+    ready.mkdir(parents=True)
+    (ready / "native.json").write_text("{}")
+    (message,) = missing_for([f"results/demo/{name}/metrics.csv"], config, registry, ["demo"])  # a link that is gone
+    assert "is not here" in message
+    (ready / "config.json").touch()  # the original may be removed once it is converted
     assert missing_for([f"results/demo/{name}/metrics.csv"], config, registry, ["demo"]) == []
+    (tmp_path / "model.safetensors").unlink()  # or a part of it
+    assert places.checkpoints_here(elsewhere) == {}
+
+
+def test_what_was_fetched_from_elsewhere_is_told(hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(tmp_path, revision=COMMIT)
+    assert fetch(tmp_path, hub).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    registry = load_registry(Path("resources/models.yaml"))
+    assert missing_for(["results/demo/mine/metrics.csv"], Config(), registry, ["demo"]) == []
+    for change in ({"revision": "b" * 40}, {"hub": "owner/other", "revision": None}):
+        changed = {key: value for key, value in (TINY | change).items() if value is not None}
+        (tmp_path / "config/backbones/mine.yaml").write_text(yaml.safe_dump(changed))
+        (message,) = missing_for(["results/demo/mine/metrics.csv"], Config(), registry, ["demo"])
+        assert (
+            f"but what lies here was fetched from owner/tiny at {COMMIT}; fetch it anew with `mse fetch mine`"
+            in message
+        )
+
+
+@pytest.mark.parametrize("settings", [{}, {"gradient_checkpointing": True}])
+def test_memory_asked_of_a_cluster_covers_the_estimate(settings: dict[str, bool], tmp_path: Path) -> None:
+    """In the sizes of ChatGLM3-6B, as published and as converted."""
+    from mse.backbones.chatglm import ChatGLM
+    from mse.backbones.memory import estimate
+    from tests.originals import write_chatglm
+
+    write_chatglm(tmp_path / "published", shards=1)
+    sizes = {"num_layers": 28, "hidden_size": 4096, "ffn_hidden_size": 13696, "num_attention_heads": 32}
+    sizes |= {"kv_channels": 128, "multi_query_group_num": 2, "padded_vocab_size": 65024}
+    original = json.loads((tmp_path / "published/config.json").read_text()) | sizes
+    (tmp_path / "published/config.json").write_text(json.dumps(original))
+    ChatGLM(original, "config.json").native_config().save_pretrained(tmp_path)
+    backbone = Backbone(**TINY)
+    chosen = TrainSettings(**settings)
+    needs = estimate(tmp_path, backbone, chosen.batch_size, 50 + 30, True, chosen.gradient_checkpointing)
+    with (tmp_path / "published/pytorch_model.bin").open("r+b") as file:
+        file.truncate(round(needs.weights))  # a file with holes, as large as the real ones together
+    asked = places.job_mb(tmp_path / "published", backbone, chosen)
+    assert needs.total / 1e6 < asked < 1.5 * needs.total / 1e6
 
 
 def test_mistakes_in_places_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ def test_config_yaml_states_the_defaults() -> None:
 def test_everything_that_ships_is_valid() -> None:
     datasets = sorted((ROOT / "config").rglob("datasets/*.yaml"))
     backbones = sorted((ROOT / "config").rglob("backbones/*.yaml"))
-    assert len(datasets) == 14 and len(backbones) == 7
+    assert len(datasets) == 14 and len(backbones) == 8
     every = config.Config(config_path=[ROOT / "config"])
     for path in datasets:
         config.adapter_settings(every, config.load_dataset(every, path.stem))

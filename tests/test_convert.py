@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +12,14 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from mse.backbones.convert import convert, write_safetensors
 from mse.backbones.load import load_model, load_tokenizer
 from mse.errors import UserError
 from tests import originals
 from tests.originals import TRAPS, random_strings
+from tests.test_adopt import cut, edit
 
 KINDS = ["chatglm", "qwen"]
 WRITE: dict[str, Callable[..., dict[str, torch.Tensor]]] = {
@@ -120,28 +123,6 @@ def test_qwen_tokenizer_has_tiktoken_s_ids(made: Any) -> None:
     assert rebuilt.eos_token_id == original.encode_single_token("<|endoftext|>")
 
 
-def native_llama(folder: Path, tiny_llm: Path, pickled: bool = False) -> Path:
-    """A copy of the tiny Llama, with its weights as a pickle where asked for."""
-    shutil.copytree(tiny_llm, folder)
-    (folder / "modeling_evil.py").write_text("raise SystemExit('run')")
-    if pickled:
-        torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-        (folder / "model.safetensors").unlink()
-    return folder
-
-
-@pytest.mark.parametrize("pickled", [False, True])
-def test_native_checkpoint_is_linked_and_never_run(tmp_path: Path, tiny_llm: Path, pickled: bool) -> None:
-    source = native_llama(tmp_path / "llama", tiny_llm, pickled)
-    convert(source, tmp_path / "out")
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert "modeling_evil.py" not in names and "pytorch_model.bin" not in names
-    assert (tmp_path / "out/config.json").is_symlink() and json.loads((tmp_path / "out/native.json").read_text())
-    ids = torch.arange(5)[None]
-    found, expected = (load_model(folder, torch.float32)(ids).logits for folder in (tmp_path / "out", tiny_llm))
-    assert torch.equal(found, expected)
-
-
 def test_tensors_are_written_as_the_library_reads_them(tmp_path: Path) -> None:
     tensors = {
         "odd": torch.arange(3, dtype=torch.bfloat16),
@@ -151,15 +132,6 @@ def test_tensors_are_written_as_the_library_reads_them(tmp_path: Path) -> None:
     write_safetensors(tmp_path / "x.safetensors", tensors)
     back = load_file(tmp_path / "x.safetensors")
     assert all(torch.equal(back[name], value) and back[name].dtype == value.dtype for name, value in tensors.items())
-
-
-def edit(folder: Path, **changes: object) -> None:
-    config = json.loads((folder / "config.json").read_text()) | changes
-    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
-
-
-def cut(path: Path, share: float) -> None:
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
 def redo_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
@@ -231,7 +203,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda f: (f / "config.json").unlink(), "config.json: no such file; a checkpoint needs it"),
     "key missing": (lambda f: edit(f, num_layers=None), "config.json: key 'num_layers' is missing"),
     "other architecture": (lambda f: edit(f, rmsnorm=False), "config.json: rmsnorm = False: Input should be True"),
-    "long-text variant": (lambda f: edit(f, rope_ratio=50), "config.json: rope_ratio = 50: Input should be 1"),
+    "long-text variant": (
+        lambda f: edit(f, rope_ratio=50),
+        "config.json: rope_ratio = 50: this is a variant for long texts",
+    ),
     "int4 variant": (lambda f: edit(f, quantization_bit=4), "config.json: quantization_bit = 4: Input should be 0"),
     "no tokenizer": (lambda f: (f / "tokenizer.model").unlink(), "tokenizer.model: no SentencePiece model: .*needs it"),
     "broken tokenizer": (lambda f: cut(f / "tokenizer.model", 0.3), "tokenizer.model: no SentencePiece model"),
@@ -288,10 +263,54 @@ def test_sentencepiece_model_that_rewrites_text_is_refused(tmp_path: Path) -> No
         convert(tmp_path / "checkpoint", tmp_path / "out")
 
 
-def test_native_weights_that_miss_a_tensor_are_refused(tmp_path: Path, tiny_llm: Path) -> None:
-    source = native_llama(tmp_path / "llama", tiny_llm)
-    tensors = load_file(source / "model.safetensors")
-    tensors.pop("model.norm.weight")
-    save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match=r"1 weights are missing .* the first is model\.norm\.weight"):
-        convert(source, tmp_path / "out")
+def test_first_generation_chatglm_is_named(made: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(made("chatglm")[0], folder, ignore=shutil.ignore_patterns("native"))
+    edit(folder, inner_hidden_size=16384, position_encoding_2d=True)
+    with pytest.raises(UserError, match=r"config\.json: this is first-generation ChatGLM, another architecture"):
+        convert(folder, tmp_path / "out")
+
+
+def test_nothing_but_our_own_folders_is_replaced(made: Any, tmp_path: Path) -> None:
+    source = tmp_path / "parent" / "glm"
+    originals.write_chatglm(source)
+    before = sorted(path.name for path in source.iterdir())
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/thesis.txt").write_text("years")
+    for out, message in (
+        (source, "the checkpoint .* lies there, and would be lost"),
+        (source.parent, "the checkpoint .* lies there, and would be lost"),
+        (tmp_path / "thesis", "holds other things, which would be lost"),
+        (tmp_path / "thesis/thesis.txt", "holds other things, which would be lost"),
+    ):
+        with pytest.raises(UserError, match=message):
+            convert(source, out)
+    assert sorted(path.name for path in source.iterdir()) == before
+    assert (tmp_path / "thesis/thesis.txt").read_text() == "years"
+    for _ in range(2):
+        convert(source, tmp_path / "out")  # its own folder it may make anew
+
+
+GROWTH = """
+import sys
+from pathlib import Path
+from mse.backbones.convert import convert
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+folder = Path(sys.argv[1])
+convert(folder / "small", folder / "small-native")
+before = peak()
+convert(folder / "large", folder / "large-native")
+print(peak() - before)
+"""
+
+
+def test_memory_grows_by_one_file_at_most(tmp_path: Path) -> None:
+    """Files of 60 MB, 8 of them: the peak rises by no more than one, and by no second copy."""
+    originals.write_chatglm(tmp_path / "small", dtype=torch.float16)
+    sizes = {"layers": 8, "hidden": 1024, "heads": 8, "groups": 2, "head_width": 128, "ffn": 8192, "shards": 8}
+    originals.write_chatglm(tmp_path / "large", dtype=torch.float16, **sizes)
+    largest = max(path.stat().st_size for path in (tmp_path / "large").glob("*.bin"))
+    assert 50e6 < largest < 80e6
+    grown = int(subprocess.check_output([sys.executable, "-c", GROWTH, tmp_path], text=True))
+    assert grown < 1.3 * largest

@@ -158,7 +158,7 @@ def test_file_of_a_hub_repository(hub: str, tmp_path: Path) -> None:
     done = fetch_in_new_process(tmp_path, hub)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "models/tiny/w.bin").read_bytes() == CONTENT
-    assert sorted(p.name for p in (tmp_path / "models/tiny").iterdir()) == ["fetched.json", "w.bin"]
+    assert sorted(p.name for p in (tmp_path / "models/tiny").iterdir()) == [".made-by-mse", "fetched.json", "w.bin"]
 
 
 def test_hub_without_the_revision_is_one_clear_message(hub: str, tmp_path: Path) -> None:

@@ -106,5 +106,5 @@ def test_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no model there \(config\.json is missing\)"):
         load_backbone(tmp_path, MARKS, torch.device("cpu"))
     (tmp_path / "config.json").write_text('{"model_type": "unheard-of"}')
-    with pytest.raises(UserError, match="transformers can't load this model"):
+    with pytest.raises(UserError, match=r"config\.json: transformers does not know model_type = 'unheard-of'"):
         load_backbone(tmp_path, MARKS, torch.device("cpu"))

@@ -1,6 +1,7 @@
 """Training, predicting and scoring with a tiny random LLM, through the real code."""
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,35 @@ def test_adapter_describes_itself_and_refuses_other_features(run: Callable[..., 
         file["facial"].attrs["settings_digest"] = "0" * 16
     with pytest.raises(UserError, match="trained on facial features of other settings"):
         predict(other, tiny_llm, MARKS, folder / "adapter", SETTINGS, folder / "p.csv")
+
+
+def test_adapter_refuses_an_llm_that_is_another_or_reads_otherwise(tmp_path: Path, tiny_llm: Path) -> None:
+    data, llm = make_dataset(tmp_path), tmp_path / "llm"
+    shutil.copytree(tiny_llm, llm)
+    (llm / "native.json").write_text('{"sha256": {"model.safetensors": "1"}}')
+    short = SETTINGS.model_copy(update={"schedule_epochs": 1})
+    train(data, llm, "tiny", MARKS, SHAPE, short, 1, tmp_path / "adapter", tmp_path / "history.csv")
+    given = (tmp_path / "adapter", short, tmp_path / "p.csv")
+    predict(data, llm, MARKS, *given)
+    for change in ({"dtype": "bfloat16"}, {"open_mark": "<"}, {"explicit_plus": False}):
+        with pytest.raises(
+            UserError, match=rf"adapter: trained with {next(iter(change))} = .*set it back, or train anew"
+        ):
+            predict(data, llm, MARKS.model_copy(update=change), *given)
+    (llm / "native.json").write_text('{"sha256": {"model.safetensors": "2"}}')
+    with pytest.raises(UserError, match=r"adapter: trained with other weights than those in .*llm \(their checksums"):
+        predict(data, llm, MARKS, *given)
+
+
+def test_llm_that_does_not_fit_into_memory_is_refused_before_it_is_loaded(
+    tmp_path: Path, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mse.backbones.memory.available", lambda device: 1e6)
+    monkeypatch.setattr("mse.backbones.llm.load_backbone", lambda *_: pytest.fail("it was loaded"))
+    with pytest.raises(
+        UserError, match=r"the LLM needs about 0\.\d GB .*; 0\.0 GB of memory are free\. A smaller train\."
+    ):
+        train(make_dataset(tmp_path), tiny_llm, "tiny", MARKS, SHAPE, SETTINGS, 1, tmp_path / "a", tmp_path / "h.csv")
 
 
 def test_batch_size_one(run: Callable[..., Path]) -> None:

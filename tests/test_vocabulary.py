@@ -42,6 +42,15 @@ def test_sentencepiece_of_chatglm_s_kind() -> None:
         assert rebuilt.encode(text).ids == ids and rebuilt.decode(ids) == original.decode(ids), ascii(text)
 
 
+def test_control_token_that_is_a_piece_too_keeps_both_ids() -> None:
+    folder = vocabulary("mistral-vocabulary")
+    original = chatglm_sentencepiece(folder)
+    assert original.id_to_piece(original.piece_to_id("ople")) == "ople"
+    rebuilt = from_sentencepiece(folder / "tokenizer.model", ["ople", "sop"])
+    assert rebuilt.encode("Most people").ids == original.encode("Most people")
+    assert rebuilt.get_vocab_size() == original.get_piece_size() + 2 and rebuilt.token_to_id("sop") == 32_001
+
+
 def test_model_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"tokenizer\.model: no SentencePiece model"):
         from_sentencepiece(tmp_path / "tokenizer.model", [])

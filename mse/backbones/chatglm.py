@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from mse.backbones.layout import Layout, Move, OriginalConfig
 from mse.backbones.vocabulary import from_sentencepiece
@@ -34,10 +34,22 @@ class ChatGLMConfig(OriginalConfig):
     add_bias_linear: Literal[False]
     add_qkv_bias: bool
     original_rope: Literal[True] = True
-    rope_ratio: Literal[1] = 1  # the variants for long texts turn otherwise
+    rope_ratio: float = 1
     pre_seq_len: None = None  # a learned prefix
     quantization_bit: Literal[0] = 0
     tie_word_embeddings: Literal[False] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _second_or_third(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if "inner_hidden_size" in given or "position_encoding_2d" in given:
+            raise ValueError("this is first-generation ChatGLM, another architecture; ChatGLM2 and 3 can be converted")
+        if given.get("rope_ratio", 1) != 1:
+            raise ValueError(
+                f"rope_ratio = {given['rope_ratio']}: this is a variant for long texts, whose positions turn "
+                "otherwise; take the plain one"
+            )
+        return given
 
 
 class ChatGLM(Layout):
@@ -98,7 +110,8 @@ class ChatGLM(Layout):
         from transformers import PreTrainedTokenizerFast
 
         built = from_sentencepiece(folder / self.tokenizer_file, CONTROL)
-        opening = [(token, built.token_to_id(token)) for token in OPENING]
+        first = built.get_vocab_size() - len(CONTROL)
+        opening = [(token, first + CONTROL.index(token)) for token in OPENING]
         template = " ".join([*OPENING, "$A"])
         built.post_processor = processors.TemplateProcessing(single=template, special_tokens=opening)
         return PreTrainedTokenizerFast(

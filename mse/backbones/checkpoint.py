@@ -10,8 +10,7 @@ from typing import Any
 
 from mse.errors import UserError
 
-INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")  # the first that is there counts
-SINGLES = ("model.safetensors", "pytorch_model.bin")
+SINGLES = ("model.safetensors", "pytorch_model.bin")  # the first that is there counts, as a whole or in shards
 SHARD = re.compile(r"(?P<stem>model|pytorch_model)-(?P<number>\d+)-of-(?P<count>\d+)\.(?P<kind>safetensors|bin)")
 POINTER = b"version https://git-lfs"  # how a file begins that Git LFS has not fetched
 
@@ -31,32 +30,42 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: no such folder; a checkpoint on a model hub is fetched first (`mse fetch NAME`)"
+            )
         self.folder = folder
         self.config = read_json(folder / "config.json")
         self._index: Mapping[str, str] = {}
         self.files = self._find()
 
     def _find(self) -> list[Path]:
-        for name in INDEXES:
-            if (self.folder / name).is_file():
-                self._index = read_json(self.folder / name).get("weight_map", {})
-                return self._all_there(sorted(set(self._index.values())), f"{name} names")
-        for name in SINGLES:
-            if (self.folder / name).is_file():
-                return [self.folder / name]
-        shards = [found for path in sorted(self.folder.iterdir()) if (found := SHARD.fullmatch(path.name))]
-        if shards:
-            first = shards[0]
-            width, count = len(first["count"]), int(first["count"])
-            names = [
-                f"{first['stem']}-{number:0{width}}-of-{count:0{width}}.{first['kind']}"
-                for number in range(1, count + 1)
-            ]
-            return self._all_there(names, f"{first.group()} is one of")
+        for single in SINGLES:
+            index = self.folder / f"{single}.index.json"
+            if index.is_file() and not (self.folder / single).is_file():
+                self._index = self._read_index(index)
+                return self._all_there(sorted(set(self._index.values())), f"{index.name} names")
+            if (self.folder / single).is_file():
+                return [self.folder / single]
+            shards = [found for path in sorted(self.folder.iterdir()) if (found := SHARD.fullmatch(path.name))]
+            shards = [shard for shard in shards if single == f"{shard['stem']}.{shard['kind']}"]
+            if shards:
+                first = shards[0]
+                width, count = len(first["count"]), int(first["count"])
+                names = [
+                    f"{first['stem']}-{number:0{width}}-of-{count:0{width}}.{first['kind']}"
+                    for number in range(1, count + 1)
+                ]
+                return self._all_there(names, f"{first.group()} is one of")
         raise UserError(
-            f"{self.folder}: no weights; expected {SINGLES[0]}, {SINGLES[1]}, or shards of one of them with their "
-            f"index ({INDEXES[0]} or {INDEXES[1]})"
+            f"{self.folder}: no weights; expected {SINGLES[0]}, {SINGLES[1]}, or shards of one of them with their index"
         )
+
+    def _read_index(self, path: Path) -> dict[str, str]:
+        names = read_json(path).get("weight_map")
+        if not isinstance(names, dict) or not all(isinstance(n, str) and Path(n).name == n for n in names.values()):
+            raise UserError(f"{path}: expected weight_map: the name of a file beside it for each tensor")
+        return names
 
     def _all_there(self, names: list[str], who: str) -> list[Path]:
         missing = [name for name in names if not (self.folder / name).is_file()]
@@ -69,6 +78,9 @@ class Checkpoint:
 
     def read(self, path: Path) -> dict[str, Any]:
         """The tensors of one of `files` by name, mapped from disk and not yet read.
+
+        Args:
+            path: one of `files`.
 
         Raises:
             UserError: the file is damaged or cut off, or lacks a tensor that the index promises.
@@ -112,10 +124,14 @@ def read_weights(path: Path) -> dict[str, Any]:
                 raise
             tensors = torch.load(path, map_location="cpu", weights_only=True)  # saved before torch 1.6
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as e:
-        raise UserError(f"{path}: damaged or cut off ({path.stat().st_size:,} bytes): {e}; fetch it again") from e
-    except UnpicklingError as e:
-        raise UserError(f"{path}: holds something else than tensors, which is never loaded: {e}") from e
-    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        size, said = path.stat().st_size, (str(e) or type(e).__name__).splitlines()[0]
+        raise UserError(f"{path}: damaged or cut off ({size:,} bytes): {said}; fetch it again") from e
+    except UnpicklingError as e:  # the library's own advice is to run what is in there
+        raise UserError(
+            f"{path}: holds something else than tensors, which is never loaded; fetch it again from its publisher"
+        ) from e
+    named = isinstance(tensors, dict) and all(isinstance(name, str) for name in tensors)
+    if not named or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
         raise UserError(f"{path}: no weights; expected tensors by name")
     return tensors
 
@@ -130,7 +146,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file; a checkpoint needs it") from e
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as e:
         raise UserError(f"{path}: not valid JSON: {e}") from e
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")

@@ -4,6 +4,7 @@ Original ChatGLM2, ChatGLM3 and first-generation Qwen checkpoints are renamed an
 checkpoint in safetensors is linked, one in pickles is copied to safetensors. No code of a checkpoint is ever run.
 """
 
+import inspect
 import json
 import logging
 import tempfile
@@ -17,16 +18,17 @@ from torch import Tensor
 import mse
 from mse.atomic import replacing_folder
 from mse.backbones.chatglm import ChatGLM
-from mse.backbones.checkpoint import Checkpoint, read_json
+from mse.backbones.checkpoint import SINGLES, Checkpoint, read_json
 from mse.backbones.layout import Layout
+from mse.backbones.load import NEVER_LINKED, load_config, load_model, load_tokenizer, require_attention
+from mse.backbones.places import BESIDE_WEIGHTS, FETCHED, NATIVE
 from mse.backbones.qwen import Qwen
 from mse.errors import UserError
 from mse.progress import say, track
 
-MARK = "native.json"  # written last: what the folder was made from
 LAYOUTS: dict[str, type[Layout]] = {layout.model_type: layout for layout in (ChatGLM, Qwen)}
-BESIDE_WEIGHTS = {".json", ".model", ".txt", ".tiktoken", ".jinja"}  # never code
-DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}  # safetensors' names
+FLOATS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}  # safetensors' names
+STORED = FLOATS | {torch.int64: "I64", torch.bool: "BOOL"}  # buffers of old checkpoints
 
 Rename = Callable[[str, Tensor], Iterator[tuple[str, Tensor]]]
 
@@ -39,31 +41,44 @@ def convert(source: Path, out: Path) -> None:
         out: folder to make: config.json, safetensors, a fast tokenizer, and native.json with where they came from.
 
     Raises:
-        UserError: a file is missing, damaged or does not fit the others, or the architecture is unknown.
+        UserError: a file is missing, damaged or does not fit the others, the architecture is unknown, or `out` holds
+            other things or the checkpoint itself.
     """
+    if source.resolve().is_relative_to(out.resolve()):
+        raise UserError(f"{out}: the checkpoint {source} lies there, and would be lost; name another folder")
     checkpoint = Checkpoint(source)
     layout = layout_of(checkpoint)
-    with replacing_folder(out) as partial:
-        if layout:
-            _convert(checkpoint, layout, partial)
-        else:
-            _adopt(checkpoint, partial)
-        check(partial)
-        fetched = source / "fetched.json"
-        record = {
-            "layout": layout.model_type if layout else "native",
-            "fetched": read_json(fetched) if fetched.is_file() else None,
-            "sha256": checkpoint.digests(),
-            "mse": mse.__version__,
-        }
-        (partial / MARK).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    try:
+        with replacing_folder(out) as partial:
+            try:
+                if layout:
+                    _convert(checkpoint, layout, partial)
+                else:
+                    _adopt(checkpoint, partial)
+                check(partial)
+            except UserError as e:  # the temporary name says nothing to the user
+                raise UserError(str(e).replace(str(partial), str(source))) from e
+            fetched = source / FETCHED
+            record = {
+                "layout": layout.model_type if layout else "native",
+                "fetched": read_json(fetched) if fetched.is_file() else None,
+                "sha256": checkpoint.digests(),
+                "mse": mse.__version__,
+            }
+            (partial / NATIVE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    except OSError as e:
+        raise UserError(f"{out}: can't be written: {e}") from e
 
 
 def layout_of(checkpoint: Checkpoint) -> Layout | None:
     """The original layout of a checkpoint, or None where it is native.
 
+    Args:
+        checkpoint: its config.json decides.
+
     Raises:
-        UserError: transformers does not know the architecture, or it is no causal language model.
+        UserError: transformers does not know the architecture, or it is no causal language model that pseudo tokens
+            can be put into, or it is quantised.
     """
     import transformers
 
@@ -71,12 +86,16 @@ def layout_of(checkpoint: Checkpoint) -> Layout | None:
     kind = str(config.get("model_type"))
     if kind in LAYOUTS:
         return LAYOUTS[kind](config, str(source))
+    if config.get("quantization_config"):
+        raise UserError(f"{source}: a quantised checkpoint; take the plain one, and `quantise` in the backbone's YAML")
     known = transformers.CONFIG_MAPPING
     if kind in known and known[kind] in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        require_attention(load_config(checkpoint.folder), str(source))
         return None
     if kind in known:
         raise UserError(f"{source}: model_type = {kind!r} is no causal language model; an LLM that writes is needed")
-    code = sorted({str(value).split(".")[0] + ".py" for value in config.get("auto_map", {}).values()})
+    own = config.get("auto_map") or {}
+    code = sorted({f"{str(value).split('.')[0]}.py" for value in (own.values() if isinstance(own, dict) else [own])})
     wants = f" Its own code ({', '.join(code)}) is never run." if code else ""
     raise UserError(
         f"{source}: model_type = {kind!r} is unknown to transformers {transformers.__version__}.{wants} "
@@ -117,14 +136,20 @@ def renaming(layout: Layout) -> Rename:
     return rename
 
 
-def _check_plan(checkpoint: Checkpoint, rename: Rename, native: Any) -> None:
-    """Every native tensor comes from the checkpoint exactly once, in its shape; nothing is left over."""
+def shapes_of(config: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor that a model of this configuration has; its class is noted in the configuration."""
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        native.architectures = [type(model := AutoModelForCausalLM.from_config(native)).__name__]
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found: dict[str, tuple[int, ...]] = {}
+        model = AutoModelForCausalLM.from_config(config)
+    config.architectures = [type(model).__name__]
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def _check_plan(checkpoint: Checkpoint, rename: Rename, native: Any) -> None:
+    """Every native tensor comes from the checkpoint exactly once, in its shape; nothing is left over."""
+    wanted = shapes_of(native)
+    found: set[str] = set()
     for path in checkpoint.files:
         for source, tensor in checkpoint.read(path).items():
             for name, part in rename(source, tensor):
@@ -132,16 +157,12 @@ def _check_plan(checkpoint: Checkpoint, rename: Rename, native: Any) -> None:
                     raise UserError(f"{path}: the tensor {source!r} has no place in {native.architectures[0]}")
                 if name in found:
                     raise UserError(f"{path}: the tensor {source!r} stands in two files of the checkpoint")
-                if tuple(part.shape) != wanted[name]:
-                    raise UserError(
-                        f"{path}: {source!r} gives {name} the shape {tuple(part.shape)}, but config.json says "
-                        f"{wanted[name]}; weights and config.json are not of one model"
-                    )
-                if part.dtype not in DTYPES:
+                if part.dtype not in FLOATS:
                     raise UserError(f"{path}: {source!r} holds {part.dtype}; a quantised checkpoint can't be converted")
-                found[name] = tuple(part.shape)
+                _require_shape(path, source, part, name, wanted)
+                found.add(name)
                 native.dtype = part.dtype
-    missing = sorted(set(wanted) - set(found))
+    missing = sorted(set(wanted) - found)
     if missing:
         raise UserError(
             f"{checkpoint.folder}: the weights lack {len(missing)} tensors that config.json calls for, "
@@ -149,16 +170,38 @@ def _check_plan(checkpoint: Checkpoint, rename: Rename, native: Any) -> None:
         )
 
 
+def _require_shape(path: Path, source: str, part: Tensor, name: str, wanted: dict[str, tuple[int, ...]]) -> None:
+    if tuple(part.shape) != wanted[name]:
+        raise UserError(
+            f"{path}: {source!r} gives {name} the shape {tuple(part.shape)}, but config.json says "
+            f"{wanted[name]}; weights and config.json are not of one model"
+        )
+
+
 def _adopt(checkpoint: Checkpoint, out: Path) -> None:
-    """Link a native checkpoint; weights in pickles are copied to safetensors."""
+    """Link a native checkpoint; weights in pickles are copied to safetensors.
+
+    transformers knows many spellings of names, so only those that it has today are held against config.json here;
+    what is missing or left over shows when the whole is loaded.
+    """
+    wanted = shapes_of(load_config(checkpoint.folder))
+    for path in checkpoint.files:
+        for name, tensor in checkpoint.read(path).items():
+            if tensor.dtype not in STORED:
+                raise UserError(
+                    f"{path}: {name!r} holds {tensor.dtype}; take the plain checkpoint, not a quantised one"
+                )
+            if name in wanted:
+                _require_shape(path, name, tensor, name, wanted)
+    indexes = {f"{single}.index.json" for single in SINGLES}
     for path in checkpoint.folder.iterdir():
-        weights_index = path.name.endswith(".index.json")
-        if path.suffix in BESIDE_WEIGHTS and path.is_file() and not weights_index and path.name != "fetched.json":
+        if path.suffix in BESIDE_WEIGHTS and path.is_file() and path.name not in {FETCHED, *indexes, *NEVER_LINKED}:
             (out / path.name).symlink_to(path.resolve())
     if checkpoint.files[0].suffix == ".bin":
         write_shards(checkpoint, lambda name, tensor: iter([(name, tensor)]), out)
         return
-    for path in [*checkpoint.files, *checkpoint.folder.glob("*.safetensors.index.json")]:
+    index = checkpoint.folder / f"{SINGLES[0]}.index.json"
+    for path in [*checkpoint.files, *([index] if len(checkpoint.files) > 1 and index.is_file() else [])]:
         (out / path.name).symlink_to(path.resolve())
 
 
@@ -190,35 +233,54 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name in names:
         tensor = tensors[name]
         start, end = end, end + tensor.nbytes
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        header[name] = {"dtype": STORED[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
-            file.write(tensors[name].contiguous().view(torch.uint8).numpy().data)
+            file.write(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 @torch.inference_mode()
 def check(folder: Path) -> None:
-    """Read a native folder a layer at a time: nothing is missing, and a few tokens give finite numbers.
+    """Read a native folder a layer at a time: nothing is missing, and a few tokens are read as an adapter needs it.
+
+    Three tokens stand in a batch with padding after the first, as behind an opening, and with other tokens after them:
+    they must give the same finite numbers, or the architecture can't be read in batches, or sees what comes later.
+
+    Args:
+        folder: what is to be loaded.
 
     Raises:
-        UserError: it can't be loaded, lacks tensors, its tokenizer does not fit, or it computes NaN.
+        UserError: it can't be loaded, lacks tensors, computes NaN, or does not read as said.
     """
-    from mse.backbones.load import load_model, load_tokenizer
-
     tokenizer = load_tokenizer(folder)
     logging.getLogger("accelerate").setLevel(logging.ERROR)  # it would say that layers lie on disk, as they shall
     with tempfile.TemporaryDirectory() as unused:
         # In its own dtype, or transformers would convert, and so hold, all of it at once.
         model = load_model(folder, "auto", device_map={"": "disk"}, offload_folder=unused)
         rows = model.get_input_embeddings().weight.shape[0]
-        if len(tokenizer) > rows:
-            raise UserError(f"{folder}: the tokenizer has {len(tokenizer):,} tokens, the weights know {rows:,}")
-        ids = tokenizer("1, 2, 3", return_tensors="pt")["input_ids"]
-        logits = model(ids, logits_to_keep=1).logits
-    if not torch.isfinite(logits).all():
+        if tokenizer.vocab_size > rows:  # what was added to it above may stand for other than text
+            raise UserError(f"{folder}: the tokenizer has {tokenizer.vocab_size:,} tokens, the weights know {rows:,}")
+        ids = torch.tensor([[5, 0, 0, 7, 6], [5, 7, 6, 8, 9]]) % rows
+        mask = torch.tensor([[1, 0, 0, 1, 1], [1, 1, 1, 1, 1]])
+        if "position_ids" not in inspect.signature(model.forward).parameters:
+            raise UserError(
+                f"{folder}: {type(model).__name__} takes no positions of tokens, so that padding would count; choose "
+                "another LLM"
+            )
+        try:
+            logits = model(ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)).logits.float()
+        except Exception as e:  # whatever an architecture makes of it
+            raise UserError(f"{folder}: {type(model).__name__} can't read tokens at given positions: {e}") from e
+    padded, alone = logits[0, -1], logits[1, 2]
+    if not (torch.isfinite(padded).all() and torch.isfinite(alone).all()):
         raise UserError(f"{folder}: the model computes NaN or infinity; its weights are damaged")
+    if (padded - alone).square().mean().sqrt() > 0.05 * alone.std():  # bfloat16's rounding is below
+        raise UserError(
+            f"{folder}: {type(model).__name__} reads a padded text otherwise than the same text alone, or sees what "
+            "comes later; choose another LLM"
+        )
     count = sum(parameter.numel() for parameter in model.parameters())
     say(f"{type(model).__name__}, {count / 1e9:.2f} billion parameters, {len(tokenizer):,} tokens: reads and writes")

@@ -17,13 +17,12 @@ from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import Cache, DynamicLayer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from mse.backbones.load import load_backbone
+from mse.backbones.load import load_backbone, require_attention
 from mse.backbones.wording import Wording
 from mse.config import Backbone
 from mse.errors import UserError
 
 IGNORED = -100  # cross_entropy's mark for positions that do not count
-ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}  # layers that keep keys and values alone
 
 
 class FrozenLLM:
@@ -52,15 +51,15 @@ class FrozenLLM:
         self.device = device or torch.device("cpu")
         self.model = load_backbone(folder, backbone, self.device)
         words.require_room(reads_at_most(self.model.config), str(folder / "config.json"))
-        kinds = set(getattr(self.model.config.get_text_config(), "layer_types", None) or ()) - ATTENTION
-        if kinds or getattr(self.model, "_is_stateful", False):
-            raise UserError(
-                f"{folder}: an LLM with layers other than attention ({', '.join(sorted(kinds)) or 'a running state'}), "
-                "whose reading of the opening can't be kept for all clips; choose another LLM"
-            )
+        require_attention(self.model.config, str(folder))
         if recompute:
             _recompute_layers(self.model)
         self._embedding: nn.Module = self.model.get_input_embeddings()
+        rows = self._embedding.weight.shape[0]
+        if max([*words.opening, *words.closing, *words.end, 0]) >= rows:
+            raise UserError(
+                f"{folder}: a mark or the prompt holds a token that the weights do not know ({rows:,} rows)"
+            )
         self._closing = self._embed(words.closing)  # (1, L, d)
         self._opening: list[tuple[Tensor, Tensor]] = []  # keys and values of each layer, (1, heads, L, head width)
         if words.opening:

@@ -12,30 +12,73 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mse.backbones.checkpoint import read_json
 from mse.config import Backbone
 from mse.errors import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}  # layers that keep keys and values alone
+NEVER_LINKED = {"adapter_config.json"}  # it may name another repository, from which the library would load
 
 
 def load_config(folder: Path) -> Any:
     """The configuration of a folder's model.
 
+    Args:
+        folder: holds config.json.
+
     Raises:
         UserError: there is none, or transformers does not know its architecture.
     """
-    from transformers import AutoConfig
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
-    if not (folder / "config.json").is_file():
+    path = folder / "config.json"
+    if not path.is_file():
         raise UserError(f"{folder}: no model there (config.json is missing); `mse fetch` gets one by name")
+    foreign = next((name for name in NEVER_LINKED if (folder / name).exists()), None)
+    if foreign:
+        raise UserError(
+            f"{folder / foreign}: a model with parts from elsewhere is not loaded; merge them, or remove it"
+        )
+    named = read_json(path).get("model_type")
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as e:  # whatever a foreign file makes the library raise
-        raise UserError(f"{folder}: transformers can't load this model: {e}") from e
+        raise UserError(
+            f"{path}: transformers does not know model_type = {named!r}, or what else it says; original ChatGLM and "
+            f"Qwen checkpoints are converted first: mse backbone convert {folder} --out DIR"
+        ) from e
+    # Always set: config.json may name a repository here, whose code the library would fetch and run.
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    config._attn_implementation = "sdpa" if getattr(kind, "_supports_sdpa", False) else "eager"
+    return config
+
+
+def require_attention(config: Any, source: str) -> None:
+    """Refuse an LLM whose reading of the opening can't be kept for all clips.
+
+    Args:
+        config: of the model.
+        source: where it lies, for the message.
+
+    Raises:
+        UserError: it keeps more than keys and values.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    kinds = set(getattr(config.get_text_config(), "layer_types", None) or ()) - ATTENTION
+    if kinds or getattr(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], "_is_stateful", False):
+        raise UserError(
+            f"{source}: an LLM with layers other than attention ({', '.join(sorted(kinds)) or 'a running state'}), "
+            "whose reading of the opening can't be kept for all clips; choose another LLM"
+        )
 
 
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a folder.
+
+    Args:
+        folder: holds tokenizer.json, or what transformers can make one of.
 
     Raises:
         UserError: the folder has none that transformers can read without code of its own.
@@ -44,8 +87,11 @@ def load_tokenizer(folder: Path) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as e:  # whatever a foreign file makes the library raise
-        raise UserError(f"{folder}: transformers can't load the tokenizer: {e}") from e
+    except Exception as e:  # whatever a foreign file makes the library raise; its advice may be to run code
+        raise UserError(
+            f"{folder}: no tokenizer that transformers can load without code from the checkpoint; expected "
+            f"tokenizer.json with tokenizer_config.json, or tokenizer.model ({type(e).__name__})"
+        ) from e
 
 
 def load_model(folder: Path, dtype: torch.dtype | Literal["auto"], **how: Any) -> Any:
@@ -57,7 +103,8 @@ def load_model(folder: Path, dtype: torch.dtype | Literal["auto"], **how: Any) -
         how: more for transformers' `from_pretrained`: device, quantisation.
 
     Raises:
-        UserError: transformers can't load it, or weights are missing (transformers would draw them at random).
+        UserError: transformers can't load it, or weights are missing (transformers would draw them at random) or left
+            over.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -71,6 +118,7 @@ def load_model(folder: Path, dtype: torch.dtype | Literal["auto"], **how: Any) -
             folder,
             config=config,
             dtype=dtype,
+            attn_implementation=config._attn_implementation,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -78,21 +126,31 @@ def load_model(folder: Path, dtype: torch.dtype | Literal["auto"], **how: Any) -
             **how,
         )
     except Exception as e:  # whatever a foreign file makes the library raise
-        raise UserError(f"{folder}: transformers can't load this model: {e}") from e
+        said = (str(e) or type(e).__name__).splitlines()[0]
+        raise UserError(f"{folder}: transformers can't load this model: {said}") from e
     finally:
         logging.set_verbosity(shown)
     model, report = loaded
-    wrong = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
-    if wrong:
-        raise UserError(
-            f"{folder}: {len(wrong)} weights are missing or of another shape than config.json says, the first is "
-            f"{wrong[0]}; fetch or convert the model again"
-        )
+    for keys, what in (
+        ("missing_keys", "are missing"),
+        ("mismatched_keys", "have another shape than config.json says"),
+        ("unexpected_keys", "have no place in the model that config.json describes"),
+    ):
+        wrong = sorted(map(str, report[keys]))
+        if wrong:
+            raise UserError(
+                f"{folder}: {len(wrong)} weights {what}, the first is {wrong[0]}; fetch or convert the model again"
+            )
     return model.eval().requires_grad_(False)
 
 
 def load_backbone(folder: Path, backbone: Backbone, device: torch.device) -> Any:
     """The model of a folder in the dtype and quantisation that its configuration asks for, on a device.
+
+    Args:
+        folder: config.json and safetensors.
+        backbone: dtype and quantisation.
+        device: where it computes.
 
     Raises:
         UserError: it can't be loaded, or bitsandbytes is not installed.
@@ -118,6 +176,10 @@ def computing_on(device: torch.device, model: Any) -> Any:
 
     Each linear layer widens its weights for the moment of its product. A model with large weights elsewhere, such as
     those of experts, is left to compute in its own dtype.
+
+    Args:
+        device: where it lies.
+        model: frozen; changed in place.
     """
     large = {id(parameter) for parameter in model.parameters() if parameter.ndim > 1 and parameter.is_floating_point()}
     linear = [part for part in model.modules() if type(part) is nn.Linear]

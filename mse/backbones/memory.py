@@ -30,16 +30,17 @@ class Estimate:
 
     Attributes:
         weights: of the LLM.
-        work: what a step keeps until its gradient is known, or an answer until its next token.
+        work: what a step keeps until its gradient is known, or an answer until its next token; None where an
+            architecture can't be run without content.
     """
 
     weights: float
-    work: float
+    work: float | None
 
     @property
     def total(self) -> float:
         """All of it, with the libraries and a margin."""
-        return RUNTIME + MARGIN * (self.weights + self.work)
+        return RUNTIME + MARGIN * (self.weights + (self.work or 0))
 
 
 def estimate(
@@ -72,7 +73,10 @@ def estimate(
         model = computing_on(device, model)
         ids = torch.zeros(batch, tokens, dtype=torch.long)
         read = model.get_input_embeddings()(ids).requires_grad_()
-        kept = _kept(model, read)
+        try:
+            kept = _kept(model, read)
+        except RuntimeError:  # what it computes depends on content, as with experts
+            return Estimate(weights, None)
     layers = config.get_text_config().num_hidden_layers
     if not training:
         kept = kept / layers
@@ -119,9 +123,10 @@ def require(estimated: Estimate, device: torch.device) -> None:
         UserError: less memory is free.
     """
     free = available(device)
+    work = "an unknown amount" if estimated.work is None else f"{estimated.work / GB:.1f}"
     needs = (
         f"the LLM needs about {estimated.total / GB:.1f} GB ({estimated.weights / GB:.1f} for its weights, "
-        f"{estimated.work / GB:.1f} to work); {free / GB:.1f} GB of {'GPU ' * (device.type == 'cuda')}memory are free"
+        f"{work} to work); {free / GB:.1f} GB of {'GPU ' * (device.type == 'cuda')}memory are free"
     )
     if estimated.total > free:
         raise UserError(
@@ -142,7 +147,11 @@ def return_freed_memory() -> None:
 
 
 def available(device: torch.device) -> float:
-    """Bytes of memory that are free on a device; a control group's limit (SLURM, containers) counts."""
+    """Bytes of memory that are free on a device; the limit of a control group (version 2: SLURM, containers) counts.
+
+    Args:
+        device: a GPU, or the CPU for the machine's memory.
+    """
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     free = float(psutil.virtual_memory().available)

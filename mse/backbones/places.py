@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
-from mse.config import Backbone, Config, known_names, load_backbone
+from mse.backbones.checkpoint import Checkpoint, read_json
+from mse.config import Backbone, Config, TrainSettings, known_names, load_backbone
 from mse.errors import UserError
 
 CHECKPOINTS = Path("resources/checkpoints")  # as published
 MODELS = Path("resources/models")  # ready to load
-WEIGHTS = (".safetensors", ".bin")
+WEIGHTS = {".safetensors", ".bin"}
+BESIDE_WEIGHTS = {".json", ".model", ".txt", ".tiktoken", ".jinja"}  # what else is read of a checkpoint: never code
+AROUND_TOKENS = 80  # that stand around a text: preamble, marks, pseudo tokens, prompt, answer
+FETCHED, NATIVE = "fetched.json", "native.json"  # marks, written last: what a folder was made from
 
 
 def checkpoint_folder(config: Config, name: str, backbone: Backbone) -> Path:
@@ -18,18 +22,26 @@ def checkpoint_folder(config: Config, name: str, backbone: Backbone) -> Path:
 def checkpoints_here(config: Config) -> dict[str, Path]:
     """The folders of all checkpoints that lie on this machine, by the backbone's name.
 
-    A backbone with a mistake in its YAML is passed over: it is told when it is used.
+    One that was converted before and has lost a file since counts as gone: what was made of it is enough. A backbone
+    with a mistake in its YAML is passed over: it is told when it is used.
     """
     found = {}
     for name in known_names(config, "backbones"):
         try:
             backbone = load_backbone(config, name)
+            folder = checkpoint_folder(config, name, backbone)
+            if not backbone.model and (folder / "config.json").is_file():
+                if is_ready(name, backbone):
+                    Checkpoint(folder)
+                found[name] = folder
         except UserError:
             continue
-        folder = checkpoint_folder(config, name, backbone)
-        if not backbone.model and (folder / "config.json").is_file():
-            found[name] = folder
     return found
+
+
+def is_ready(name: str, backbone: Backbone) -> bool:
+    """Whether a backbone's LLM can be loaded; a link to a checkpoint that is gone can't."""
+    return model_mark(name, backbone).is_file() and (model_folder(name, backbone) / "config.json").is_file()
 
 
 def model_folder(name: str, backbone: Backbone) -> Path:
@@ -39,12 +51,12 @@ def model_folder(name: str, backbone: Backbone) -> Path:
 
 def model_mark(name: str, backbone: Backbone) -> Path:
     """The file that is written last when an LLM is made ready."""
-    return model_folder(name, backbone) / ("fetched.json" if backbone.model else "native.json")
+    return model_folder(name, backbone) / (FETCHED if backbone.model else NATIVE)
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
     """All files of a checkpoint that its conversion may read."""
-    kept = {*WEIGHTS, ".json", ".model", ".txt", ".tiktoken", ".jinja"}
+    kept = WEIGHTS | BESIDE_WEIGHTS
     return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in kept)
 
 
@@ -52,6 +64,32 @@ def weights_mb(folder: Path) -> list[float]:
     """Sizes of the files of weights in a folder, in MB."""
     paths = folder.iterdir() if folder.is_dir() else []
     return [path.stat().st_size / 1e6 for path in paths if path.suffix in WEIGHTS]
+
+
+def job_mb(folder: Path, backbone: Backbone, settings: TrainSettings) -> int:
+    """Memory to ask a cluster for, in MB; `mse.backbones.memory` estimates it more closely once the job runs.
+
+    Args:
+        folder: of the LLM, as published or ready to load; it may not be there yet.
+        backbone: dtype and quantisation.
+        settings: batch size, longest text, gradient checkpointing.
+    """
+    if not (folder / "config.json").is_file():
+        return 6000
+    config = read_json(folder / "config.json")
+    hidden, inner, layers = (
+        next((config[key] for key in keys if key in config), 0)
+        for keys in (
+            ("hidden_size",),
+            ("ffn_hidden_size", "intermediate_size"),
+            ("num_layers", "num_hidden_layers"),
+        )
+    )
+    held = {"8bit": 0.6, "4bit": 0.4}.get(backbone.quantise or "", 2 if backbone.dtype == "float32" else 1)
+    tokens = settings.batch_size * (settings.max_text_tokens + AROUND_TOKENS)
+    kept = (12 * hidden + 3 * inner) * 4 * tokens / 1e6  # of one layer, computed in float32
+    work = kept if settings.gradient_checkpointing else kept * layers
+    return 4000 + round(1.1 * (held * sum(weights_mb(folder)) + work))
 
 
 def how_to_get(name: str, backbone: Backbone, folder: Path) -> str:

@@ -38,7 +38,7 @@ def from_sentencepiece(path: Path, control: Sequence[str]) -> Any:
 
     Args:
         path: tokenizer.model.
-        control: tokens whose ids follow the model's; they are never found in text ("people" holds an "eop").
+        control: tokens whose ids follow the model's, in this order; never found in text ("people" holds an "eop").
 
     Raises:
         UserError: no SentencePiece model, one that works otherwise, or one whose ids can't be met.
@@ -65,7 +65,9 @@ def from_sentencepiece(path: Path, control: Sequence[str]) -> Any:
     for key, (found, expected) in works.items():
         if found != expected:
             raise UserError(f"{path}: {key} = {found}, expected {expected}; its ids could not be met exactly")
-    ids = {piece: number for number, piece in enumerate([*(piece.piece for piece in model.pieces), *control])}
+    ids = {piece.piece: number for number, piece in enumerate(model.pieces)}
+    for token in control:  # under another name where a piece has it already; what counts is the id
+        ids[token if token not in ids else f"<control {token}>"] = len(ids)
     score = {piece.piece: piece.score for piece in model.pieces if piece.type == piece.NORMAL}
     best_first = sorted(score, key=lambda piece: -score[piece])
     joins = pairs(best_first, {piece: ids[piece] for piece in score})
@@ -78,9 +80,9 @@ def from_sentencepiece(path: Path, control: Sequence[str]) -> Any:
 
 
 def _compare(built: Any, original: Any, pieces: Sequence[str], path: Path) -> None:
-    """Every piece of the vocabulary, many in a text, must get the ids that the original gives."""
-    for start in range(0, len(pieces), PROBE):
-        text = "".join(pieces[start : start + PROBE]).replace(SPACE, " ")
+    """Every piece of the vocabulary, alone and with others, must get the ids that the original gives."""
+    together = ["".join(pieces[start : start + PROBE]) for start in range(0, len(pieces), PROBE)]
+    for text in (text.replace(SPACE, " ") for text in [*pieces, *together]):
         if built.encode(text).ids != original.encode(text):
             raise UserError(f"{path}: the rebuilt tokenizer gives other ids than the original for {text!r}")
 

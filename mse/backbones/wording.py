@@ -60,9 +60,10 @@ class Wording:
             ("the prompt", around.prompt),
         ):
             self._require_known(name, text)
-        answers = [self._ids(self._prefix + answer) for answer in around.answers]
-        for answer, ids in zip(around.answers, answers, strict=True):
+        self._answers = {answer: self._ids(self._prefix + answer) for answer in around.answers}
+        for answer, ids in self._answers.items():
             self._require_writable(answer, ids)
+        answers = list(self._answers.values())
         lengths = {len(ids) for ids in answers}
         self.end = [] if len(lengths) == 1 else self._end_of_text()
         alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*answers, strict=False))
@@ -112,8 +113,8 @@ class Wording:
         return ids[: self.around.max_text_tokens]
 
     def answer_ids(self, answer: str) -> list[int]:
-        """Tokens that the LLM is to write for an answer."""
-        return self._ids(self._prefix + answer)[len(self.given) :] + self.end
+        """Tokens that the LLM is to write for a legal answer."""
+        return self._answers[answer][len(self.given) :] + self.end
 
     def written(self, ids: Sequence[int]) -> str:
         """The answer that some generated tokens state."""

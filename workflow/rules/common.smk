@@ -260,12 +260,6 @@ def llm_folder(wildcards):
 
 
 def llm_mb(wildcards):
-    """Memory beside the LLM's weights, and these by the size of their files (two bytes each, as published)."""
+    folder = CHECKPOINTS.get(wildcards.backbone, Path(llm_folder(wildcards)))
     chosen = backbone(wildcards.backbone)
-    files = places.weights_mb(
-        CHECKPOINTS.get(wildcards.backbone, Path(llm_folder(wildcards)))
-    )
-    held = {"8bit": 0.6, "4bit": 0.4}.get(
-        chosen.quantise, 2 if chosen.dtype == "float32" else 1
-    )
-    return 5000 + round(1.1 * held * sum(files))
+    return places.job_mb(folder, chosen, train_settings(wildcards))
