@@ -122,9 +122,7 @@ def test_llm_that_does_not_fit_into_memory_is_refused_before_it_is_loaded(
 ) -> None:
     monkeypatch.setattr("mse.backbones.memory.available", lambda device: 1e6)
     monkeypatch.setattr("mse.backbones.llm.load_backbone", lambda *_: pytest.fail("it was loaded"))
-    with pytest.raises(
-        UserError, match=r"the LLM needs about 0\.\d GB .*; 0\.0 GB of memory are free\. A smaller train\."
-    ):
+    with pytest.raises(UserError, match=r"the LLM needs about 0\.\d GB .*; 0\.0 GB of memory are free\. A smaller"):
         train(make_dataset(tmp_path), tiny_llm, "tiny", MARKS, SHAPE, SETTINGS, 1, tmp_path / "a", tmp_path / "h.csv")
 
 
