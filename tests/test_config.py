@@ -29,7 +29,7 @@ def test_everything_that_ships_is_valid() -> None:
     for path in datasets:
         config.adapter_settings(every, config.load_dataset(every, path.stem))
     for path in backbones:
-        config.load_backbone(every, path.stem)
+        assert config.load_backbone(every, path.stem).license
 
 
 def test_schemas_are_up_to_date(tmp_path: Path) -> None:

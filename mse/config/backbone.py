@@ -24,7 +24,7 @@ class Backbone(Section):
         description="files of the hub's repository that make up the checkpoint; * stands for anything",
     )
     size_gb: float | None = Field(None, gt=0, description="size of these files in GB, for the record")
-    license: str = Field(description="the weights' licence, for the record")
+    license: str = Field("", description="the weights' licence, for the record")
     dtype: DType = Field("bfloat16", description="of the weights in memory; float16 for GPUs that lack bfloat16")
     quantise: Literal["8bit", "4bit"] | None = Field(
         None, description="hold the weights in 8 or 4 bits (bitsandbytes): less memory, other numbers"
