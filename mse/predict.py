@@ -91,16 +91,15 @@ def check_llm(adapter: MSEAdapter, llm_folder: Path, backbone: Backbone, folder:
     Raises:
         UserError: checksums of the weights, dtype, quantisation, a mark or the style of answers differ.
     """
-    for key, value in backbone.reading.items():
-        trained = adapter.config.reading.get(key)
-        if trained != value:
+    for key, trained in adapter.config.reading.items():  # an imported adapter does not know
+        if backbone.reading[key] != trained:
             raise UserError(
                 f"{folder}: trained with {key} = {trained!r} (backbone {adapter.config.backbone}), but the "
-                f"backbone's YAML now says {value!r}; set it back, or train anew"
+                f"backbone's YAML now says {backbone.reading[key]!r}; set it back, or train anew"
             )
     now = source_of(llm_folder)
     for key in ("sha256", "files"):  # of a converted checkpoint, and of a model fetched by name
-        if now.get(key) != adapter.config.llm_source.get(key):
+        if key in adapter.config.llm_source and now.get(key) != adapter.config.llm_source[key]:
             raise UserError(
                 f"{folder}: trained with other weights than those in {llm_folder} (their checksums differ); "
                 "give the LLM that it was trained with, or train anew"

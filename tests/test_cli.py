@@ -14,7 +14,7 @@ from mse.cli import app
 COMMANDS = [
     "fetch", "demo", "corpus", "manifest", "cut", "import", "export", "schema",
     "segment", "acoustic", "facial", "transcribe", "quality", "assemble",
-    "backbone", "train", "predict", "score", "plot",
+    "backbone", "adapter", "train", "predict", "score", "plot",
 ]  # fmt: skip
 
 

@@ -110,8 +110,11 @@ def read_weights(path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    with path.open("rb") as file:
-        start = file.read(len(POINTER))
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(POINTER))
+    except OSError as e:
+        raise UserError(f"{path}: can't be read: {e}") from e
     if start == POINTER:
         raise UserError(f"{path}: Git LFS's pointer to the weights, not the weights; run `git lfs pull` there")
     try:

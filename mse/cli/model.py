@@ -27,6 +27,24 @@ def convert(
     convert_checkpoint(source, out)
 
 
+adapter_app = typer.Typer(help="Adapters as files.", no_args_is_help=True)
+app.add_typer(adapter_app, name="adapter", rich_help_panel=MODEL)
+
+
+@adapter_app.command("import")
+def import_adapter(
+    checkpoint: Annotated[Path, typer.Argument(help="State dict saved by the published code.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the adapter.")],
+    backbone: Annotated[str, typer.Option(help="The LLM it was trained with, for the record.")] = "",
+    dataset: Annotated[str, typer.Option(help="The corpus it was trained on, for the record.")] = "",
+) -> None:
+    """Read an adapter that was trained with the paper's published code; all widths are inferred."""
+    from mse.adapter.published import import_published
+
+    adapter = import_published(checkpoint, out, backbone, dataset)
+    print(f"{sum(p.numel() for p in adapter.parameters()):,} parameters in {out}")
+
+
 @app.command(rich_help_panel=MODEL)
 def train(
     dataset: DatasetIndex,

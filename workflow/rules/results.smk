@@ -21,7 +21,7 @@ rule score:
     message:
         "Scoring {wildcards.dataset} with {wildcards.backbone}"
     shell:
-        "mse score {input.dataset:q} {input.predictions:q} --out {output:q} 2>&1 | tee {log:q}"
+        "mse score {input.predictions:q} --dataset {input.dataset:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule plot_training:
