@@ -1,7 +1,7 @@
 """dataset.h5 for torch: clips with normalised features, and batches of clips of like length."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from mse.config import Task
 from mse.errors import UserError
 from mse.store import Shard
 
+EVERY = (*MODALITIES, "text")
 POOL_BATCHES = 8  # clips are sorted by length within pools of this many batches, so order stays random
 
 
@@ -57,13 +58,15 @@ class ClipDataset:
 
     Args:
         path: dataset.h5.
+        modalities: those to give; any other is as in a corpus that lacks it. None: all that there are.
 
     Raises:
-        UserError: the file is missing, foreign, or of another format version.
+        UserError: the file is missing, foreign, or of another format version; or it has none of the modalities.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, modalities: Collection[str] | None = None) -> None:
         self.path = path
+        self.used = set(EVERY if modalities is None else modalities)
         try:
             with h5py.File(path, "r") as file:
                 self._read(file)
@@ -84,9 +87,18 @@ class ClipDataset:
         self.clip_ids, self.splits, self.texts = (
             [value.decode() for value in file[column][:]] for column in ("clip_id", "split", "text")
         )
+        present = [m for m in MODALITIES if m in file]
+        there = [*present, *(["text"] if any(self.texts) else [])]
+        if not self.used & set(there):
+            raise UserError(
+                f"{self.path}: the corpus has {', '.join(there) or 'nothing'}, and so none of adapter.modalities = "
+                f"[{', '.join(sorted(self.used))}]"
+            )
+        if "text" not in self.used:
+            self.texts = [""] * len(self.texts)
         self.labels: npt.NDArray[np.float64] = file["label"][:]
         self.extra = {name: [value.decode() for value in column[:]] for name, column in file["extra"].items()}
-        present = [m for m in MODALITIES if m in file]
+        present = [m for m in present if m in self.used]
         self._groups = {m: {key: file[m][key][:] for key in file[m]} for m in present}
         self.feature_digests: dict[str, str] = {m: file[m].attrs["settings_digest"] for m in present}
         self.widths = {m: len(self._groups[m]["mean"]) if m in present else 0 for m in MODALITIES}

@@ -144,7 +144,8 @@ def fetch_checkpoint(name: str, backbone: Backbone, folder: Path) -> Path:
             f"https://huggingface.co/{backbone.hub}, then say who you are with `hf auth login`"
         ) from e
     except (OSError, ValueError) as e:
-        raise UserError(f"the backbone {name} can't be fetched ({e}): {how_to_get(name, backbone, folder)}") from e
+        said = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise UserError(f"the backbone {name} can't be fetched ({said}): {how_to_get(name, backbone, folder)}") from e
     commit = snapshot.name
     if commit != backbone.revision:
         say(

@@ -1,72 +1,105 @@
 """Answers of a trained adapter for the clips of a split."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mse.adapter import MSEAdapter
+from mse.answer import DECODINGS, Values, answer
 from mse.atomic import replacing
-from mse.config import Backbone, Intensity, Task, TrainSettings
+from mse.config import Backbone, Classes, Intensity, Task, TrainSettings
 from mse.corpus.build import label_value
 from mse.data import ClipDataset, task_of
 from mse.errors import UserError
 from mse.fetch import source_of
 from mse.labels import label_text
 from mse.progress import say
+from mse.ready import load_llm, reproducible
 from mse.tables import read_table
-from mse.train import generate, load_llm, reproducible
 
-COLUMNS = ["clip_id", "prediction", "label", "answer", "text"]
+COLUMNS = ["clip_id", "prediction", "label", "text"]
 
 
 def predict(
     dataset_path: Path,
     llm_folder: Path,
     backbone: Backbone,
-    adapter_folder: Path,
+    adapter_folder: Path | None,
     settings: TrainSettings,
     out: Path,
     split: str = "test",
 ) -> None:
-    """Write predictions.csv: clip_id, prediction (empty where the answer is no legal one), label, answer, text.
+    """Write predictions.csv.
 
-    Prediction and label are intensities, or classes by name.
+    Columns: clip_id; prediction, that of `settings.decoding`; label; one for each decoding, empty where the answer is
+    no legal label; answer, as it was generated; text; p_LABEL, how likely each legal label is, given that one of them
+    is written. Predictions and labels are intensities, or classes by name.
 
     Args:
         dataset_path: dataset.h5.
         llm_folder: the LLM's weights and tokenizer.
         backbone: marks and label style of the LLM.
-        adapter_folder: what `train` wrote.
-        settings: batch size, longest text and threads.
+        adapter_folder: what `train` wrote; None: the LLM alone, with the same words around each clip's text.
+        settings: batch size, longest text, decoding and threads.
         out: the table.
         split: which clips.
     """
     reproducible(settings.threads)
-    with ClipDataset(dataset_path) as dataset:
+    adapter = None if adapter_folder is None else MSEAdapter.from_pretrained(adapter_folder)
+    shape = None if adapter is None else adapter.config.settings
+    with ClipDataset(dataset_path, None if shape is None else shape.modalities) as dataset:
         task = task_of(dataset)
         labels = label_text(task, backbone.explicit_plus)
-        adapter = MSEAdapter.from_pretrained(adapter_folder)
-        check_features(adapter, dataset, adapter_folder)
-        check_llm(adapter, llm_folder, backbone, adapter_folder)
-        tokens = adapter.config.settings.pseudo_tokens
-        llm = load_llm(llm_folder, backbone, dataset, labels, settings, tokens, training=False)
-        adapter.to(llm.device)
+        if adapter is not None and adapter_folder is not None:
+            check_features(adapter, dataset, adapter_folder)
+            check_llm(adapter, llm_folder, backbone, adapter_folder)
+        llm = load_llm(llm_folder, backbone, dataset, labels, settings, shape, training=False)
+        if adapter is not None:
+            adapter.to(llm.device)
         indices = dataset.indices(split)
-        answers = generate(dataset, indices, llm, adapter, settings.batch_size)
-        rows = [
-            (
-                dataset.clip_ids[index],
-                shown_label(labels.read(answer), task),
-                shown_label(float(dataset.labels[index]), task),
-                answer,
-                dataset.texts[index],
-            )
-            for index, answer in zip(indices, answers, strict=True)
-        ]
-    unparseable = sum(row[1] is None for row in rows)
-    say(f"{len(rows)} clips, {unparseable} answers that are no legal label")
+        answers = answer(dataset, indices, llm, adapter, labels, task, settings.batch_size)
+        table = clip_table(dataset, indices, answers.predictions[settings.decoding])
+    for decoding, predictions in answers.predictions.items():
+        table.insert(table.columns.get_loc("text"), decoding, [shown_label(value, task) for value in predictions])
+    table.insert(table.columns.get_loc("text"), "answer", answers.texts)
+    unparseable = int(np.isnan(answers.predictions["generate"]).sum())
+    say(f"{len(table)} clips, {unparseable} generated answers that are no legal label")
+    write_predictions(table, answers.probabilities, labels.legal(), task, out)
+
+
+def clip_table(dataset: ClipDataset, indices: Sequence[int], predictions: Values) -> pd.DataFrame:
+    """clip_id, prediction, label and text of some clips.
+
+    Args:
+        dataset: holds the clips.
+        indices: which clips, N of them.
+        predictions: as numbers, NaN for none, shape (N,).
+    """
+    task = task_of(dataset)
+    rows = [
+        (
+            dataset.clip_ids[index],
+            shown_label(prediction, task),
+            shown_label(float(dataset.labels[index]), task),
+            dataset.texts[index],
+        )
+        for index, prediction in zip(indices, predictions, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def write_predictions(
+    table: pd.DataFrame, probabilities: Values | None, legal: Sequence[str], task: Task, out: Path
+) -> None:
+    """Write a table of predictions, with a column p_LABEL for each legal label where probabilities (N, K) are known."""
+    names = task.names if isinstance(task, Classes) else legal
+    if probabilities is not None:
+        shares = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in names]).round(6)
+        table = pd.concat([table, shares], axis=1)
     with replacing(out) as partial:
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False)
+        table.to_csv(partial, index=False, float_format="%.6g")
 
 
 def check_features(adapter: MSEAdapter, dataset: ClipDataset, folder: Path) -> None:
@@ -92,10 +125,10 @@ def check_llm(adapter: MSEAdapter, llm_folder: Path, backbone: Backbone, folder:
         UserError: checksums of the weights, dtype, quantisation, a mark or the style of answers differ.
     """
     for key, trained in adapter.config.reading.items():  # an imported adapter does not know
-        if backbone.reading[key] != trained:
+        if backbone.reading.get(key) != trained:
             raise UserError(
                 f"{folder}: trained with {key} = {trained!r} (backbone {adapter.config.backbone}), but the "
-                f"backbone's YAML now says {backbone.reading[key]!r}; set it back, or train anew"
+                f"backbone's YAML now says {backbone.reading.get(key)!r}; set it back, or train anew"
             )
     now = source_of(llm_folder)
     for key in ("sha256", "files"):  # of a converted checkpoint, and of a model fetched by name
@@ -106,19 +139,23 @@ def check_llm(adapter: MSEAdapter, llm_folder: Path, backbone: Backbone, folder:
             )
 
 
-def shown_label(value: float | None, task: Task) -> float | str | None:
-    """A label as a table shows it: an intensity, or a class's name; None stays."""
-    return value if value is None or isinstance(task, Intensity) else task.names[int(value)]
+def shown_label(value: float, task: Task) -> float | str | None:
+    """A label as a table shows it: an intensity, or a class's name; None for NaN."""
+    if np.isnan(value):
+        return None
+    return float(value) if isinstance(task, Intensity) else task.names[int(value)]
 
 
 def read_predictions(path: Path, task: Task) -> pd.DataFrame:
-    """Read predictions.csv; labels become numbers, NaN where the answer was no legal label.
+    """Read predictions.csv; labels and predictions become numbers, NaN where the answer was no legal label.
 
     Raises:
         UserError: missing, no such table, or labels of another task.
     """
-    table = read_table(path, tuple(COLUMNS), (), "mse predict")
-    for column in ("prediction", "label"):
+    table = read_table(path, (*COLUMNS, *DECODINGS, "answer"), (), "mse predict")
+    for column in ("prediction", "label", *DECODINGS):
+        if column not in table.columns:
+            continue
         try:
             table[column] = [label_value(label, task) for label in table[column]]
         except ValueError as e:

@@ -1,33 +1,70 @@
-"""Predictions against truth: metrics.csv of a corpus's seeds, and one row for any table of predictions."""
+"""Predictions against truth: the tables of an experiment, and one row for any table of predictions."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mse.answer import DECODINGS
 from mse.atomic import replacing
-from mse.config import Classes, Intensity, Task
+from mse.config import Classes, Decoding, Intensity, Task
 from mse.data import ClipDataset, task_of
 from mse.errors import UserError
-from mse.metrics import Scorer
+from mse.metrics import Scorer, Values
 from mse.predict import read_predictions
 from mse.progress import say
 from mse.tables import read_table
+from mse.uncertainty import Bootstrapped, bootstrap, compare, resamples
+
+SEED = 0  # of the bootstrap's draws
 
 
-def score(dataset_path: Path, predictions: Sequence[Path], names: Sequence[str], out: Path) -> None:
-    """Score the predictions of all seeds.
+@dataclass(frozen=True)
+class Row:
+    """Predictions of a model's runs, read out in one way.
 
-    An answer that is no legal label is scored as the training mean (intensity) or as wrong (classes); the column
-    `unparseable` counts them. The last row always answers the training mean, or the commonest class.
+    Attributes:
+        model: its name.
+        decoding: the way; empty where there is none.
+        runs: predictions as numbers by run, (N,) each.
+        shown: whether each run has a row of its own, beside mean and deviation.
+    """
+
+    model: str
+    decoding: str
+    runs: dict[str, Values]
+    shown: bool = False
+
+
+def score(
+    dataset_path: Path,
+    predictions: Sequence[Path],
+    out: Path,
+    intervals: Path | None = None,
+    decoding: Decoding = "expected",
+    samples: int = 2000,
+) -> None:
+    """Score the predictions of an experiment, MODEL/RUN/predictions.csv each.
+
+    metrics.csv: the first model has a row for each run and each decoding, with mean and standard deviation over the
+    runs; the others have mean and deviation, or their single run; `constant` always answers the training mean or the
+    commonest class. An answer that is no legal label is scored as the training mean (intensity) or as wrong (classes);
+    the column `unparseable` counts them.
+
+    intervals.csv: for each row and metric its value, a 95 % bootstrap interval over clips, the difference to the first
+    model's with its interval, and the p value of a paired test.
 
     Args:
         dataset_path: dataset.h5, for the task and the training labels.
-        predictions: predictions.csv of each seed.
-        names: what each row is to be called.
-        out: the table to write.
+        predictions: the tables; all runs of a model beside each other.
+        out: metrics.csv.
+        intervals: intervals.csv; None: none.
+        decoding: the one that models are compared by.
+        samples: draws of clips.
 
     Raises:
         UserError: the tables do not hold the same clips.
@@ -36,30 +73,130 @@ def score(dataset_path: Path, predictions: Sequence[Path], names: Sequence[str],
         task = task_of(dataset)
         scorer = Scorer(task, dataset.labels[dataset.indices("train")])
         unusable, corpus = dataset.unusable.get("test", 0), dataset.name
-    rows = []
-    tables = [read_predictions(path, task) for path in predictions]
-    for path, table in zip(predictions, tables, strict=True):
-        if table["clip_id"].tolist() != tables[0]["clip_id"].tolist():
+    tables = {path: read_predictions(path, task) for path in predictions}
+    first = tables[predictions[0]]
+    for path, table in tables.items():
+        if table["clip_id"].tolist() != first["clip_id"].tolist():
             raise UserError(f"{path}: not the same clips as {predictions[0]}; predict again")
-    truth = tables[0]["label"].to_numpy(np.float64)
-    for name, table in zip(names, tables, strict=True):
-        metrics = scorer.metrics(table["prediction"].to_numpy(np.float64), truth)
-        rows.append({"run": name, **metrics, "unparseable": int(table["prediction"].isna().sum())})
-    numbers = pd.DataFrame(rows).drop(columns="run")
-    # A seed whose correlation is undefined makes the mean undefined: it is not left out in silence.
-    rows.append({"run": "mean", **numbers.mean(skipna=False)})
-    rows.append({"run": "sd", **numbers.std(ddof=1, skipna=False)})
-    constant = scorer.metrics(np.full(len(truth), scorer.constant), truth)
-    rows.append({"run": "constant", **constant, "unparseable": 0})
-    result = pd.DataFrame(rows)
+    truth = first["label"].to_numpy(np.float64)
+    constant = Row("constant", "", {"single": np.full(len(truth), scorer.constant)})
+    rows = [*_rows(tables, decoding), constant]
+    result = pd.DataFrame([line for row in rows for line in _lines(row, scorer, truth)])
     result["unparseable_scored_as"] = scorer.unparseable_as
     result["constant_is"] = scorer.constant_name
     result["corpus"] = corpus  # which also says whether its features were released or made here
-    result.insert(1, "n", len(truth))
-    result.insert(2, "n_unusable", unusable)
+    result.insert(3, "n", len(truth))
+    result.insert(4, "n_unusable", unusable)
     with replacing(out) as partial:
         result.to_csv(partial, index=False, float_format="%.4f")
-    say(result.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    beside = ["unparseable_scored_as", "constant_is", "corpus"]
+    say(result.drop(columns=beside).to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    if intervals is not None:
+        with replacing(intervals) as partial:
+            _intervals(rows, decoding, scorer, truth, samples).to_csv(partial, index=False, float_format="%.4f")
+
+
+def _rows(tables: dict[Path, pd.DataFrame], decoding: Decoding) -> list[Row]:
+    """The first model's decodings, then each other model in the one it is compared by."""
+    models: dict[str, dict[str, pd.DataFrame]] = {}
+    for path, table in tables.items():
+        models.setdefault(_model(path), {})[path.parent.name] = table
+    rows: list[Row] = []
+    for model, runs in models.items():
+        ways: list[str] = [way for way in DECODINGS if all(way in table for table in runs.values())]
+        if rows and decoding in ways:
+            ways = [decoding]
+        for way in ways or [""]:
+            values = {run: table[way or "prediction"].to_numpy(np.float64) for run, table in runs.items()}
+            rows.append(Row(model, way, values, shown=model == next(iter(models))))
+    return rows
+
+
+def _model(path: Path) -> str:
+    """MODEL of MODEL/RUN/predictions.csv."""
+    return path.resolve().parent.parent.name
+
+
+def _lines(row: Row, scorer: Scorer, truth: Values) -> list[dict[str, Any]]:
+    """A row's lines in metrics.csv: its runs, where they are shown or there is but one, mean and deviation."""
+    each = pd.DataFrame(
+        {
+            run: scorer.metrics(values, truth) | {"unparseable": float(np.isnan(values).sum())}
+            for run, values in row.runs.items()
+        }
+    ).T
+    lines = each if row.shown or len(each) == 1 else each.iloc[:0]
+    if row.shown or len(each) > 1:
+        # A seed whose correlation is undefined makes the mean undefined: it is not left out in silence.
+        summary = {"mean": each.mean(skipna=False), "sd": each.std(ddof=1, skipna=False)}
+        lines = pd.concat([lines, pd.DataFrame(summary).T])
+    return [{"model": row.model, "decoding": row.decoding, "run": run, **line} for run, line in lines.iterrows()]
+
+
+def _intervals(rows: Sequence[Row], decoding: str, scorer: Scorer, truth: Values, samples: int) -> pd.DataFrame:
+    draws = resamples(len(truth), samples, SEED)
+    drawn = [bootstrap(scorer.metrics, list(row.runs.values()), truth, draws) for row in rows]
+    model = rows[0].model
+    reference = next((b for r, b in zip(rows, drawn, strict=True) if (r.model, r.decoding) == (model, decoding)), None)
+    return pd.DataFrame(
+        [
+            {"model": row.model, "decoding": row.decoding, "runs": len(row.runs), **line}
+            for row, each in zip(rows, drawn, strict=True)
+            for line in interval_lines(each, reference or drawn[0])
+        ]
+    )
+
+
+def interval_lines(row: Bootstrapped, reference: Bootstrapped) -> list[dict[str, Any]]:
+    """Each metric of a row with its interval, and how it differs from a reference row's."""
+    lines = []
+    for name, value in row.value.items():
+        low, high = row.interval(name)
+        against = compare(row, reference, name)
+        lines.append(
+            {
+                "metric": name,
+                "value": value,
+                "low": low,
+                "high": high,
+                "difference": against.difference,
+                "difference_low": against.low,
+                "difference_high": against.high,
+                "p": against.p,
+            }
+        )
+    return lines
+
+
+def compare_tables(
+    task: Task, first: Sequence[Path], second: Sequence[Path], training_mean: float | None, samples: int
+) -> pd.DataFrame:
+    """Compare two models on the same clips, each by the predictions of one or several runs.
+
+    Args:
+        task: decides the metrics.
+        first: tables of the one, with the columns clip_id, prediction and label; the clips may be in any order.
+        second: tables of the other.
+        training_mean: what an empty prediction of an intensity is scored as.
+        samples: draws of clips.
+
+    Returns:
+        A line a metric: the first's value and 95 % interval, the difference (first minus second), its interval, and p.
+
+    Raises:
+        UserError: a table is none, or holds other clips or labels than the first.
+    """
+    tables = [read_scored(path, task, training_mean).set_index("clip_id") for path in [*first, *second]]
+    clips = sorted(tables[0].index)
+    truth = tables[0].loc[clips, "label"].to_numpy()
+    for path, table in zip([*first, *second], tables, strict=True):
+        if sorted(table.index) != clips or not np.array_equal(table.loc[clips, "label"].to_numpy(), truth):
+            raise UserError(f"{path}: not the same clips and labels as {first[0]}; compare what was tested on the same")
+    scorer = _scorer(task, training_mean)
+    draws = resamples(len(truth), samples, SEED)
+    runs = [table.loc[clips, "prediction"].to_numpy() for table in tables]
+    one, other = (bootstrap(scorer.metrics, part, truth, draws) for part in (runs[: len(first)], runs[len(first) :]))
+    return pd.DataFrame(interval_lines(one, other))
 
 
 def score_table(path: Path, task: Task, training_mean: float | None = None) -> pd.DataFrame:
@@ -78,6 +215,22 @@ def score_table(path: Path, task: Task, training_mean: float | None = None) -> p
         UserError: a column or a label is missing, a value is no label of the task, a clip stands there twice, or
             training_mean is needed and missing.
     """
+    table = read_scored(path, task, training_mean)
+    prediction, label = (table[column].to_numpy() for column in ("prediction", "label"))
+    metrics = _scorer(task, training_mean).metrics(prediction, label)
+    return pd.DataFrame([{"n": len(table), **metrics, "unparseable": int(np.isnan(prediction).sum())}])
+
+
+def _scorer(task: Task, training_mean: float | None) -> Scorer:
+    return Scorer(task, np.array([0.0 if training_mean is None else training_mean]))
+
+
+def read_scored(path: Path, task: Task, training_mean: float | None) -> pd.DataFrame:
+    """clip_id, prediction and label of any table, the latter two as numbers; NaN is an empty prediction.
+
+    Raises:
+        UserError: as `score_table` says.
+    """
     table = read_table(path, ("clip_id", "prediction", "label"), (), "mse predict")
     absent = [column for column in ("prediction", "label") if column not in table.columns]
     if absent or table.empty:
@@ -88,24 +241,19 @@ def score_table(path: Path, task: Task, training_mean: float | None = None) -> p
     twice = table["clip_id"][table["clip_id"].duplicated()]
     if len(twice):
         raise UserError(f"{path}: the clip {twice.iloc[0]!r} stands there twice")
-    numbers = {
-        column: np.array(
-            [_number(path, row, column, task) for row in table[["clip_id", column]].itertuples(index=False)]
-        )
-        for column in ("prediction", "label")
-    }
-    unlabelled = table["clip_id"][np.isnan(numbers["label"])]
+    for column in ("prediction", "label"):
+        rows = table[["clip_id", column]].itertuples(index=False)
+        table[column] = np.array([_number(path, row, column, task) for row in rows])
+    unlabelled = table["clip_id"][table["label"].isna()]
     if len(unlabelled):
         raise UserError(f"{path}: the clip {unlabelled.iloc[0]!r} has no label")
-    empty = int(np.isnan(numbers["prediction"]).sum())
+    empty = int(table["prediction"].isna().sum())
     if empty and isinstance(task, Intensity) and training_mean is None:
         raise UserError(
             f"{path}: {empty} predictions are empty; they are scored as the mean of the training labels: say it with "
             "--training-mean"
         )
-    known = np.array([0.0 if training_mean is None else training_mean])
-    metrics = Scorer(task, known).metrics(numbers["prediction"], numbers["label"])
-    return pd.DataFrame([{"n": len(table), **metrics, "unparseable": empty}])
+    return table[["clip_id", "prediction", "label"]]
 
 
 def _number(path: Path, row: tuple[str, str], column: str, task: Task) -> float:

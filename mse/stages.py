@@ -16,7 +16,8 @@ STAGES = {
     "quality": 2,
     "assemble": 2,
     "convert": 1,
-    "train": 3,
-    "predict": 3,
-    "score": 2,
+    "train": 4,
+    "predict": 4,
+    "linear": 1,
+    "score": 3,
 }

@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from mse.adapter import AdapterConfig, MSEAdapter
+from mse.answer import clip_context
 from mse.backbones.llm import FrozenLLM
 from mse.backbones.load import load_tokenizer
 from mse.backbones.memory import Estimate, available, estimate, require
@@ -21,7 +22,7 @@ from mse.config import AdapterSettings, TrainSettings
 from mse.data import ClipDataset, collate, task_of
 from mse.errors import UserError
 from mse.labels import label_text
-from mse.train import Trainer, contexts
+from mse.train import Trainer
 from tests.made import make_dataset
 from tests.test_llm import AROUND, MARKS, frozen
 
@@ -89,7 +90,7 @@ def whole_sequence(llm: FrozenLLM, pseudo: torch.Tensor, text: str, answer: list
 def test_batch_equals_each_clip_alone_read_plainly(tiny: Callable[[str], Path], kind: str) -> None:
     llm = frozen(tiny(kind), AROUND)
     pseudo = pseudo_tokens(llm)
-    context = llm.contexts(pseudo, llm.embed_texts(TEXTS))
+    context = llm.context(pseudo, TEXTS)
     answers = [llm.words.answer_ids(text) for text in ("+1.2", "1", "-0.3")]
     total, written = 0.0, []
     for tokens, text, answer in zip(pseudo, TEXTS, answers, strict=True):
@@ -112,13 +113,9 @@ def test_recomputed_layers_give_the_same_gradient(tiny: Callable[[str], Path], k
         kept: list[int] = []
         pseudo = pseudo_tokens(llm).requires_grad_()
         with torch.autograd.graph.saved_tensors_hooks(lambda x, kept=kept: (kept.append(x.nbytes), x)[1], lambda x: x):
-            loss = llm.answer_loss(
-                llm.contexts(pseudo, llm.embed_texts(TEXTS)), [llm.words.answer_ids("1") for _ in TEXTS]
-            )
+            loss = llm.answer_loss(llm.context(pseudo, TEXTS), [llm.words.answer_ids("1") for _ in TEXTS])
         loss.backward()
-        results.append(
-            (loss.detach(), pseudo.grad, sum(kept), llm.generate(llm.contexts(pseudo, llm.embed_texts(TEXTS))))
-        )
+        results.append((loss.detach(), pseudo.grad, sum(kept), llm.generate(llm.context(pseudo, TEXTS))))
     (loss, gradient, kept_all, answers), (again, gradient_again, kept_few, answers_again) = results
     assert torch.equal(loss, again) and torch.equal(gradient, gradient_again) and answers == answers_again
     assert gradient.abs().sum() > 0 and kept_few < 0.5 * kept_all
@@ -142,11 +139,9 @@ def test_opening_may_be_empty(tiny: Callable[[str], Path]) -> None:
     for recompute in (False, True):
         llm = FrozenLLM(folder, bare, words, recompute=recompute)
         pseudo = pseudo_tokens(llm).requires_grad_()
-        llm.answer_loss(llm.contexts(pseudo, llm.embed_texts(TEXTS)), [words.answer_ids("1") for _ in TEXTS]).backward()
+        llm.answer_loss(llm.context(pseudo, TEXTS), [words.answer_ids("1") for _ in TEXTS]).backward()
         logits = llm.model(inputs_embeds=whole_sequence(llm, pseudo[0], "hello", [])).logits[0, -1]
-        assert llm.generate(llm.contexts(pseudo, llm.embed_texts(TEXTS)))[0].startswith(
-            words.written([int(logits.argmax())])
-        )
+        assert llm.generate(llm.context(pseudo, TEXTS))[0].startswith(words.written([int(logits.argmax())]))
 
 
 def test_llm_with_a_running_state_is_refused(tmp_path: Path, tiny_llm: Path) -> None:
@@ -175,9 +170,9 @@ def test_narrow_weights_are_computed_with_in_float32(tiny: Callable[[str], Path]
         llm = frozen(tiny(kind), AROUND, MARKS.model_copy(update={"dtype": dtype}))
         assert {p.dtype for p in llm.model.parameters() if p.ndim > 1} == {getattr(torch, dtype)}
         pseudo = pseudo_tokens(llm).requires_grad_()
-        loss = llm.answer_loss(llm.contexts(pseudo, llm.embed_texts(TEXTS)), [llm.words.answer_ids("1")] * 3)
+        loss = llm.answer_loss(llm.context(pseudo, TEXTS), [llm.words.answer_ids("1")] * 3)
         loss.backward()
-        results.append((loss.item(), pseudo.grad, llm.generate(llm.contexts(pseudo, llm.embed_texts(TEXTS)))))
+        results.append((loss.item(), pseudo.grad, llm.generate(llm.context(pseudo, TEXTS))))
     (loss, gradient, answers), (expected, expected_gradient, expected_answers) = results
     assert loss == pytest.approx(expected, rel=1e-6) and answers == expected_answers
     assert torch.allclose(gradient, expected_gradient, rtol=1e-3, atol=1e-6 * expected_gradient.abs().max())
@@ -191,12 +186,12 @@ def test_quantised_llm_answers_and_gives_gradients(tiny: Callable[[str], Path], 
     losses = []
     for each in (whole, llm):
         pseudo = pseudo_tokens(each).requires_grad_()
-        loss = each.answer_loss(each.contexts(pseudo, each.embed_texts(TEXTS)), [each.words.answer_ids("1")] * 3)
+        loss = each.answer_loss(each.context(pseudo, TEXTS), [each.words.answer_ids("1")] * 3)
         loss.backward()
         losses.append(loss.item())
         assert pseudo.grad.isfinite().all() and pseudo.grad.abs().sum() > 0
     assert losses[1] == pytest.approx(losses[0], rel=near) and losses[1] != losses[0]
-    assert len(llm.generate(llm.contexts(pseudo, llm.embed_texts(TEXTS)))) == 3
+    assert len(llm.generate(llm.context(pseudo, TEXTS))) == 3
     assert llm.model.get_memory_footprint() < whole.model.get_memory_footprint()
 
 
@@ -239,7 +234,7 @@ def test_experts_are_read_though_their_need_may_be_unknown(
         backbone = MARKS.model_copy(update={"dtype": dtype})
         require(estimate(tmp_path, backbone, 8, 60, training=True), torch.device("cpu"))
         llm = frozen(tmp_path, AROUND, backbone)
-        assert len(llm.generate(llm.contexts(pseudo_tokens(llm), llm.embed_texts(TEXTS)))) == 3
+        assert len(llm.generate(llm.context(pseudo_tokens(llm), TEXTS))) == 3
     require(Estimate(1e9, None), torch.device("cpu"))
     assert "the LLM needs about 1.9 GB (1.0 for its weights, an unknown amount to work)" in capsys.readouterr().err
 
@@ -295,7 +290,7 @@ def test_llm_is_bit_identical_before_and_after_training_and_elsewhere(
         # Two adapters beside the one LLM, switched from batch to batch, answer as each does alone.
         batches = [collate([dataset[index] for index in range(first, first + 4)]) for first in (0, 4, 8)]
         with torch.inference_mode():
-            alone = [[llm.generate(contexts(llm, adapter.eval(), b)) for b in batches] for adapter in adapters]
-            switched = [[llm.generate(contexts(llm, adapter, b)) for adapter in adapters] for b in batches]
+            alone = [[llm.generate(clip_context(llm, adapter.eval(), b)) for b in batches] for adapter in adapters]
+            switched = [[llm.generate(clip_context(llm, adapter, b)) for adapter in adapters] for b in batches]
         assert [list(answers) for answers in zip(*switched, strict=True)] == alone
         assert alone[0] != alone[1]

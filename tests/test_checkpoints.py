@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +16,10 @@ from mse.backbones import places
 from mse.config import Backbone, Config, TrainSettings, load_backbone, train_settings
 from mse.config.dataset import Dataset, Table
 from mse.errors import UserError
-from mse.fetch import load_registry
+from mse.fetch import fetch_checkpoint, load_registry
 from mse.missing import missing_for
 from tests.conftest import ROOT
+from tests.served import served
 
 COMMIT = "a" * 40
 FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 1000, "modeling_x.py": b"evil"}
@@ -60,10 +60,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture()
 def hub() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with served(Hub) as address:
+        yield address
 
 
 def project(place: Path, **backbone: object) -> None:
@@ -118,6 +116,21 @@ def test_without_a_hub_the_files_and_their_place_are_named(tmp_path: Path) -> No
     assert f"the repository owner/tiny at revision {COMMIT} of huggingface.co, 1.5 GB." in done.stderr
     assert "copy config.json, model-*.safetensors from there into resources/checkpoints/mine/, or say" in done.stderr
     assert "--config 'checkpoints={mine: /path/to/the/folder}'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(OSError("404 Not Found\nTry\nthis"), "404 Not Found"), (ValueError(), "ValueError")]
+)
+def test_one_line_of_what_the_library_says_is_told(
+    error: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(UserError) as caught:
+        fetch_checkpoint("mine", Backbone(**TINY), tmp_path)
+    assert str(caught.value).startswith(f"the backbone mine can't be fetched ({said}): it is the repository owner/tiny")
 
 
 def test_checkpoint_put_there_by_hand_is_left_alone(tmp_path: Path) -> None:
@@ -241,7 +254,7 @@ def test_mistakes_in_places_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"dtype": "int8"}, "dtype = 'int8': Input should be 'float32', 'bfloat16' or 'float16'"),
         ({"quantise": "2bit"}, "quantise = '2bit': Input should be '8bit' or '4bit'"),
         ({"corpora": {"mosie": {}}}, "corpora: 'mosie' is no corpus; there is "),
-        ({"corpora": {"mosi": {"lr": 1}}}, "corpora.mosi: unknown key 'lr'"),
+        ({"corpora": {"mosi": {"train": {"lr": 1}}}}, "corpora.mosi.train: unknown key 'lr'"),
         ({"train": {"device": "tpu"}}, "train: device = 'tpu'"),
     ],
 )

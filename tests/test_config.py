@@ -1,13 +1,16 @@
 """Configuration: everything that ships is valid, and every mistake is named."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from mse import config
+from mse.adapter import AdapterConfig, MSEAdapter
 from mse.errors import UserError
+from mse.labels import label_text
 from tests.conftest import ROOT
 
 
@@ -24,12 +27,17 @@ def test_config_yaml_states_the_defaults() -> None:
 def test_everything_that_ships_is_valid() -> None:
     datasets = sorted((ROOT / "config").rglob("datasets/*.yaml"))
     backbones = sorted((ROOT / "config").rglob("backbones/*.yaml"))
-    assert len(datasets) == 14 and len(backbones) == 8
+    variants = sorted((ROOT / "config").rglob("variants/*.yaml"))
+    assert (len(datasets), len(backbones), len(variants)) == (14, 8, 13)
     every = config.Config(config_path=[ROOT / "config"])
     for path in datasets:
-        config.adapter_settings(every, config.load_dataset(every, path.stem))
+        config.load_dataset(every, path.stem)
     for path in backbones:
         assert config.load_backbone(every, path.stem).license
+    named = {*every.ablations, *every.baselines} - {"zero-shot", "linear"}
+    assert named == {path.stem for path in variants}
+    for name in named:
+        assert config.load_variant(every, name).description
 
 
 def test_schemas_are_up_to_date(tmp_path: Path) -> None:
@@ -105,16 +113,87 @@ def test_overrides_are_applied_in_order() -> None:
         root=Path("x"), tables=tables, text_from="asr", train={"batch_size": 3, "learning_rate": 0.1}
     )
     backbone = config.Backbone(model="m", license="l", open_mark="", close_mark="", train={"learning_rate": "5e-5"})
-    merged = config.train_settings(config.Config(), "mine", dataset, backbone)
-    assert (merged.batch_size, merged.learning_rate) == (3, 5e-5)
-    backbone = backbone.model_copy(update={"corpora": {"mine": {"learning_rate": 7e-5, "threads": 1}}})
+    alone = config.Experiment(config.Config(), "mine", dataset, backbone)
+    assert (alone.train.batch_size, alone.train.learning_rate) == (3, 5e-5)
+    kin = config.Overlay(train={"learning_rate": 7e-5, "threads": 1}, adapter={"pseudo_tokens": 2})
+    backbone = backbone.model_copy(update={"corpora": {"mine": kin}})
     for name in ("mine", "mine-released"):
-        merged = config.train_settings(config.Config(), name, dataset, backbone)
-        assert (merged.batch_size, merged.learning_rate, merged.threads) == (3, 7e-5, 1)
-    said = {"train": {"learning_rate": 1.0}, "adapter": {"pooling": "last"}}
-    merged = config.train_settings(config.Config(), "mine", dataset, backbone, said)
-    assert (merged.batch_size, merged.learning_rate, merged.threads) == (3, 1.0, 1)
-    assert config.adapter_settings(config.Config(), dataset, said).pooling == "last"
+        here = config.Experiment(config.Config(), name, dataset, backbone)
+        assert (here.train.batch_size, here.train.learning_rate, here.train.threads) == (3, 7e-5, 1)
+        assert here.adapter.pseudo_tokens == 2
+    said = {"train": {"learning_rate": 1.0}, "adapter": {"pooling": "last", "pseudo_tokens": 6}}
+    here = config.Experiment(config.Config(), "mine", dataset, backbone, said)
+    assert (here.train.batch_size, here.train.learning_rate, here.train.threads) == (3, 1.0, 1)
+    assert (here.adapter.pooling, here.adapter.pseudo_tokens) == ("last", 6)
+    variant = config.Variant(description="v", adapter={"pseudo_tokens": 8})
+    assert replace(here, variant=variant).adapter.pseudo_tokens == 8  # what an ablation changes, it changes
+
+
+EVERY = config.Config(config_path=[ROOT / "config"])
+
+
+def experiment(corpus: str, backbone: str, said: config.files.Said | None = None) -> config.Experiment:
+    dataset = config.load_dataset(EVERY, corpus)
+    return config.Experiment(EVERY, corpus, dataset, config.load_backbone(EVERY, backbone), said or {})
+
+
+# Widths of frames, longest text, h_a, h_v, patience; schedule, learning rate, batch; trainable parameters.
+PAPER = {
+    ("mosei", "chatglm3"): (74, 35, 50, 64, 32, 10, 30, 5e-5, 8, 2_631_692),
+    ("mosei", "llama2"): (74, 35, 50, 64, 32, 10, 30, 5e-5, 8, 2_631_692),
+    ("mosei", "qwen"): (74, 35, 50, 64, 32, 10, 30, 5e-3, 16, 1_351_244),
+    ("simsv2", "chatglm3"): (25, 177, 50, 64, 64, 10, 80, 5e-5, 8, 2_680_716),
+    ("simsv2", "llama2"): (25, 177, 50, 64, 64, 10, 40, 5e-5, 8, 2_680_716),
+    ("simsv2", "qwen"): (25, 177, 50, 64, 64, 10, 30, 5e-4, 16, 1_400_268),
+    ("meld", "chatglm3"): (64, 64, 65, 64, 32, 8, 90, 5e-5, 8, 2_632_844),
+    ("meld", "llama2"): (64, 64, 65, 64, 32, 8, 30, 5e-4, 6, 2_632_844),
+    ("meld", "qwen"): (64, 64, 65, 32, 16, 8, 50, 5e-4, 16, 1_312_072),
+    ("cherma", "chatglm3"): (1024, 2048, 78, 32, 16, 8, 30, 5e-5, 8, 2_842_380),
+    ("cherma", "llama2"): (1024, 2048, 78, 32, 16, 8, 30, 5e-5, 6, 2_842_380),
+    ("cherma", "qwen"): (1024, 2048, 78, 32, 16, 8, 30, 5e-3, 16, 1_561_932),
+}
+
+
+@pytest.mark.parametrize("suffix", ["", "-released"])
+@pytest.mark.parametrize(("corpus", "backbone"), PAPER)
+def test_paper_preset_is_the_papers_table(corpus: str, backbone: str, suffix: str) -> None:
+    acoustic, facial, text, h_a, h_v, patience, epochs, rate, batch, parameters = PAPER[corpus, backbone]
+    preset = config.read_yaml(ROOT / "config/presets/paper.yaml")
+    assert config.parse(config.Config, preset, "paper.yaml").seeds == [1111, 2222, 3333, 4444, 5555]
+    paper = experiment(corpus + suffix, backbone, preset)
+    train, adapter = paper.train, paper.adapter
+    assert (train.max_text_tokens, train.patience_epochs, train.schedule_epochs) == (text, patience, epochs)
+    assert (train.learning_rate, train.batch_size, train.warmup_fraction, train.adam_eps) == (rate, batch, 0.1, 1e-4)
+    assert (train.max_grad_norm, train.input_noise, train.modality_dropout) == (None, 0, 0)
+    assert (train.decoding, adapter.placement, adapter.pooling) == ("generate", "before_text", "last")
+    assert (adapter.acoustic_hidden, adapter.facial_hidden) == (h_a, h_v)
+    assert adapter.pseudo_tokens == (2 if (corpus, backbone) == ("meld", "qwen") else 4)
+    width = 2048 if backbone == "qwen" else 4096
+    made = MSEAdapter(AdapterConfig(acoustic_width=acoustic, facial_width=facial, text_width=width, settings=adapter))
+    assert sum(p.numel() for p in made.parameters()) == parameters
+    answer = label_text(paper.dataset.task, paper.backbone.explicit_plus).write(1.0)
+    assert answer == {"mosei": "1.0", "simsv2": "1.0", "meld": "1", "cherma": "1"}[corpus] or (
+        backbone == "qwen" and answer == "+1.0"
+    )
+
+
+def test_preset_outweighs_what_corpora_and_backbones_say_of_our_own() -> None:
+    """Each switch of ours that the preset turns off is one that the settings have."""
+    preset = config.read_yaml(ROOT / "config/presets/paper.yaml")
+    for section in ("adapter", "train"):
+        assert set(preset[section]) <= set(getattr(config.Config(), section).model_dump())
+
+
+def test_variants_apply_where_they_change_something_and_leave_something() -> None:
+    for corpus, names in (
+        ("ravdess", {"text-only", "sound-only", "without-sound"}),
+        ("demo", {"text-only", "sound-only", "picture-only", "without-sound", "without-picture"}),
+    ):
+        dataset = config.load_dataset(EVERY, corpus)
+        every = {name: config.load_variant(EVERY, name) for name in config.known_names(EVERY, "variants")}
+        chosen = {name for name, variant in every.items() if "modalities" in variant.adapter}
+        assert {name for name in chosen if config.applies(every[name], dataset)} == names
+        assert all(config.applies(variant, dataset) for name, variant in every.items() if name not in chosen)
 
 
 @pytest.mark.parametrize(

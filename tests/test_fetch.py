@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import yaml
 from mse.errors import UserError
 from mse.fetch import fetch, load_registry
 from tests.conftest import ROOT
+from tests.served import served
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -138,10 +138,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture()
 def hub() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with served(Hub) as address:
+        yield address
 
 
 def fetch_in_new_process(folder: Path, endpoint: str) -> subprocess.CompletedProcess[str]:

@@ -1,11 +1,13 @@
 """The frozen LLM: padding on the left changes nothing, logits only where they are needed, weights untouched."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from mse.backbones.llm import FrozenLLM
+from mse.backbones.answers import AnswerTree
+from mse.backbones.llm import Context, FrozenLLM
 from mse.backbones.load import load_backbone, load_tokenizer
 from mse.backbones.wording import Surroundings, Wording
 from mse.config import Backbone
@@ -27,10 +29,10 @@ def llm(tiny_llm: Path) -> FrozenLLM:
 TEXTS = ["hello", "", "a much longer text"]
 
 
-def contexts(llm: FrozenLLM, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+def contexts(llm: FrozenLLM, texts: list[str]) -> Context:
     generator = torch.Generator().manual_seed(0)
     pseudo = torch.randn(len(TEXTS), 2, llm.width, generator=generator)
-    return llm.contexts(pseudo[[TEXTS.index(text) for text in texts]], llm.embed_texts(texts))
+    return llm.context(pseudo[[TEXTS.index(text) for text in texts]], texts)
 
 
 def full_sequence(llm: FrozenLLM, text: str, answer: list[int]) -> torch.Tensor:
@@ -38,14 +40,14 @@ def full_sequence(llm: FrozenLLM, text: str, answer: list[int]) -> torch.Tensor:
     table = llm.model.get_input_embeddings()
     embed = lambda ids: table(torch.tensor([ids], dtype=torch.long))  # noqa: E731
     ids = lambda words: llm.words.tokenizer(words, add_special_tokens=False)["input_ids"]  # noqa: E731
-    context, _ = contexts(llm, [text])
-    pseudo = context[:, :2]
+    pseudo = contexts(llm, [text]).embeddings[:, :2]
     start = embed([llm.words.tokenizer.bos_token_id, *ids("such as 1.[")])
     return torch.cat([start, pseudo, embed(ids(text)[:12]), embed(ids("]?")), embed(answer)], dim=1)
 
 
 def test_context_is_pseudo_text_mark_prompt(llm: FrozenLLM) -> None:
-    embeddings, mask = contexts(llm, TEXTS)
+    context = contexts(llm, TEXTS)
+    embeddings, mask = context.embeddings, context.mask[:, len(llm.words.opening) :]
     lengths = [2 + min(12, len(text)) + 2 for text in TEXTS]  # one token a byte
     assert mask.sum(dim=1).tolist() == lengths
     assert mask[:, -1].all()
@@ -78,6 +80,88 @@ def test_generation_in_a_batch_equals_generation_alone_and_the_library(llm: Froz
     assert alone[0] == llm.words.tokenizer.decode(ids[0], skip_special_tokens=True)
 
 
+def test_tree_tells_the_likelihood_of_each_legal_answer(llm: FrozenLLM) -> None:
+    """One pass over the tree says what reading each answer for itself would say, padding or not."""
+    logits = llm.answer_logits(contexts(llm, TEXTS))
+    told = llm.answers.log_likelihoods(logits)
+    for row, text in enumerate(TEXTS):
+        for place, label in enumerate(AROUND.answers):
+            answer = llm.words.answer_ids(label)
+            alone = llm.model(inputs_embeds=full_sequence(llm, text, answer)).logits[0]
+            steps = alone[-len(answer) - 1 : -1].log_softmax(dim=-1)
+            assert told[row, place].item() == pytest.approx(steps[range(len(answer)), answer].sum().item(), abs=1e-4)
+    assert torch.allclose(llm.answers.log_likelihoods(llm.answer_logits(contexts(llm, TEXTS[:1]))), told[:1], atol=1e-4)
+
+
+def test_tree_holds_each_shared_beginning_once() -> None:
+    tree = AnswerTree([(1, 2, 9), (1, 3, 9), (4, 9), (5, 9)])
+    assert tree.tokens.tolist() == [1, 4, 5, 2, 3] and tree.depth.tolist() == [1, 1, 1, 2, 2]
+    assert tree.sees.nonzero().tolist() == [[0, 0], [1, 1], [2, 2], [3, 0], [3, 3], [4, 0], [4, 4]]
+    logits = torch.zeros(3, 6, 10)  # at the root, then at these nodes
+    logits[0, 0, 1], logits[0, 1, 3] = 5.0, 1.0  # 1, then 3
+    logits[1, 0, 7], logits[1, 0, 5] = 9.0, 1.0  # 7 is no answer's beginning
+    logits[2, 0, 1], logits[2, 1, 8] = 5.0, 9.0  # 8 does not go on from 1: 2 and 3 are equal, the first stands
+    assert tree.greedy(logits) == [1, 3, 0]
+    assert AnswerTree([(1,), (2,)]).log_likelihoods(torch.zeros(1, 1, 4)).exp().tolist() == [[0.25, 0.25]]
+
+
+def test_constrained_answers_are_the_generated_ones_where_these_are_legal(tiny_llm: Path) -> None:
+    every = [chr(letter) for letter in range(33, 127)]  # whatever it writes is legal
+    llm = frozen(tiny_llm, Surroundings("", "?", every, 12))
+    context = contexts(llm, TEXTS)
+    generated = llm.generate(context)
+    chosen = [every[place] for place in llm.answers.greedy(llm.answer_logits(context))]
+    assert [c == g for c, g in zip(chosen, generated, strict=True) if g in every] == [True] * sum(
+        g in every for g in generated
+    )
+
+
+AFTER = replace(AROUND, placement="after_text")
+
+
+@pytest.mark.parametrize("kept", [0.0, 3e3, 1e9])
+@pytest.mark.parametrize("preamble", ["such as 1.", ""])
+def test_pseudo_tokens_after_the_text(tiny_llm: Path, kept: float, preamble: str) -> None:
+    """However many texts are kept: opening, text, prompt, pseudo tokens before the prompt's last token, answer."""
+    around = replace(AFTER, preamble=preamble)
+    words = Wording(load_tokenizer(tiny_llm), MARKS, around)
+    llm = FrozenLLM(tiny_llm, MARKS, words, text_cache_bytes=kept)
+    llm.read_beforehand(TEXTS, batch_size=2)
+    pseudo = torch.randn(len(TEXTS), 2, llm.width, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    answers = [llm.words.answer_ids(text) for text in ("+1.2", "1", "-0.3")]
+    context = llm.context(pseudo, TEXTS)
+    assert context.embeddings.shape[1] == 3
+    loss = llm.answer_loss(context, answers)
+    loss.backward()
+    table, total, tokens = llm.model.get_input_embeddings(), torch.zeros(()), 0
+    plain = pseudo.detach().clone().requires_grad_()
+    generated = []
+    for row, (text, answer) in enumerate(zip(TEXTS, answers, strict=True)):
+        before = words.opening + words.text_ids(text) + words.closing[:-1]
+        embed = lambda ids: table(torch.tensor([ids], dtype=torch.long))  # noqa: E731
+        start = torch.cat([embed(before), plain[row : row + 1], embed(words.closing[-1:])], dim=1)
+        logits = llm.model(inputs_embeds=torch.cat([start, embed(answer)], dim=1)).logits[0, -len(answer) - 1 : -1]
+        total = total + torch.nn.functional.cross_entropy(logits, torch.tensor(answer), reduction="sum")
+        tokens += len(answer)
+        ids = llm.model.generate(
+            inputs_embeds=start, max_new_tokens=words.longest_answer, do_sample=False, pad_token_id=1
+        )
+        generated.append(words.written(ids[0].tolist()))
+    (total / tokens).backward()
+    assert loss.item() == pytest.approx((total / tokens).item(), rel=1e-5)
+    assert plain.grad is not None and pseudo.grad is not None
+    assert torch.allclose(pseudo.grad, plain.grad, atol=1e-6)
+    assert llm.generate(context) == generated
+    alone = [llm.answer_logits(llm.context(pseudo[row : row + 1], [text])) for row, text in enumerate(TEXTS)]
+    assert torch.allclose(llm.answer_logits(context), torch.cat(alone), atol=1e-4)
+
+
+def test_pseudo_tokens_after_the_text_need_a_prompt(tiny_llm: Path) -> None:
+    bare = MARKS.model_copy(update={"close_mark": ""})
+    with pytest.raises(UserError, match=r"placement: after_text puts .* before the last token of the prompt: give one"):
+        frozen(tiny_llm, replace(AFTER, prompt=""), bare)
+
+
 def test_answers_end_only_where_their_lengths_differ(tiny_llm: Path) -> None:
     for answers, ends in ((["1", "2"], False), (["1", "10"], True)):
         llm = frozen(tiny_llm, Surroundings("", "?", answers, 10))
@@ -89,14 +173,14 @@ def test_what_all_answers_begin_with_is_given(tiny_llm: Path) -> None:
     asked = frozen(tiny_llm, Surroundings("", "?", [" joy", " jam"], 10))
     plain = frozen(tiny_llm, Surroundings("", "? j", ["oy", "am"], 10))
     assert asked.words.tokenizer.decode(asked.words.answer_ids(" joy")) == "oy"
-    assert torch.equal(contexts(asked, ["hello"])[0], contexts(plain, ["hello"])[0])
+    assert torch.equal(contexts(asked, ["hello"]).embeddings, contexts(plain, ["hello"]).embeddings)
     assert asked.generate(contexts(asked, ["hello"]))[0].startswith(" j")
 
 
 def test_gradient_reaches_the_pseudo_tokens_and_no_weight(llm: FrozenLLM) -> None:
     before = {name: value.clone() for name, value in llm.model.state_dict().items()}
     pseudo = torch.randn(1, 2, llm.width, requires_grad=True)
-    llm.answer_loss(llm.contexts(pseudo, llm.embed_texts(["x"])), [llm.words.answer_ids("1")]).backward()
+    llm.answer_loss(llm.context(pseudo, ["x"]), [llm.words.answer_ids("1")]).backward()
     assert pseudo.grad is not None and pseudo.grad.abs().sum() > 0
     assert all(p.grad is None for p in llm.model.parameters())
     assert all(torch.equal(before[name], value) for name, value in llm.model.state_dict().items())

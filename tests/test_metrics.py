@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, r2_score
 
 from mse.config import Classes, Intensity
-from mse.metrics import Scorer, classes, mosei, sims
+from mse.metrics import Scorer, classes, mosei, sims, weighted_f1
 
 
 def test_edges_by_hand() -> None:
@@ -74,6 +74,47 @@ def test_classes_by_hand_and_by_scikit_learn() -> None:
     got = classes(prediction, truth, ["a", "b", "c", "d"])
     assert got["weighted_f1"] == pytest.approx(f1_score(truth, prediction, average="weighted"))
     assert got["macro_f1"] == pytest.approx(f1_score(truth, prediction, average="macro"))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_f1_is_that_of_scikit_learn_whatever_occurs(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, count = int(rng.integers(1, 40)), int(rng.integers(1, 8))
+    in_truth, in_prediction = (rng.permutation(count)[: rng.integers(1, count + 1)] for _ in range(2))
+    truth, prediction = rng.choice(in_truth, n).astype(float), rng.choice(in_prediction, n).astype(float)
+    prediction[rng.random(n) < rng.choice([0, 0.2, 1])] = np.nan
+    names = [f"c{place}" for place in range(count)]
+    got = classes(prediction, truth, names)
+    y, p, known = truth.astype(int), np.nan_to_num(prediction, nan=-1).astype(int), {"zero_division": 0.0}
+    assert got["accuracy"] == pytest.approx(accuracy_score(y, p))
+    assert got["weighted_f1"] == pytest.approx(f1_score(y, p, labels=range(count), average="weighted", **known))
+    assert got["weighted_f1"] == pytest.approx(weighted_f1(p, y))
+    assert got["macro_f1"] == pytest.approx(f1_score(y, p, labels=np.unique(y), average="macro", **known))
+    each = f1_score(y, p, labels=range(count), average=None, **known)
+    assert [got[f"f1_{name}"] for name in names] == pytest.approx(each.tolist())
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_f1_of_intensities_is_that_of_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    low, high = np.sort(rng.uniform(-1, 1, 2))  # often one sign alone
+    truth, prediction = (rng.uniform(low, high, rng.integers(2, 30)).round(1) for _ in range(2))
+    n = min(len(truth), len(prediction))
+    truth, prediction = truth[:n], prediction[:n]
+    known = {"average": "weighted", "zero_division": 0.0}
+    got = mosei(prediction, truth)
+    assert got["has0_f1"] == pytest.approx(f1_score(truth >= 0, prediction >= 0, **known))
+    some = truth != 0
+    if some.any():
+        assert got["non0_f1"] == pytest.approx(f1_score(truth[some] > 0, prediction[some] > 0, **known))
+    else:
+        assert math.isnan(got["non0_f1"])
+    assert sims(prediction, truth)["f1"] == pytest.approx(f1_score(truth > 0, prediction > 0, **known))
+
+
+def test_f1_of_no_clip_is_undefined() -> None:
+    assert math.isnan(weighted_f1(np.zeros(0, bool), np.zeros(0, bool)))
+    assert math.isnan(mosei(np.array([1.0, -1.0]), np.zeros(2))["non0_f1"])
 
 
 def test_scorer_stands_in_for_unreadable_answers() -> None:

@@ -122,7 +122,7 @@ def test_several_tables_are_named_by_their_folders(tmp_path: Path) -> None:
     [
         ([], "error: mse score: give either --dataset or --task"),
         (["--task", "mosie"], "error: no mosie.yaml in config/datasets; there is cherma, "),
-        (["--task", "videos"], "error: mse score: the corpus videos has no task, and so no metrics"),
+        (["--task", "videos"], "error: the corpus videos has no task, and so no metrics"),
         (["--dataset", "x.h5"], "error: mse score --dataset: give --out, the table to write"),
     ],
 )

@@ -1,9 +1,9 @@
 """Training, predicting and scoring with a tiny random LLM, through the real code."""
 
-import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -66,6 +66,10 @@ class Rehearsed(Trainer):
         self.scorer = Scorer(Intensity(), np.zeros(1))
         self.adapter = MSEAdapter(AdapterConfig(acoustic_width=2, facial_width=2, text_width=32))
 
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"adapter": self.adapter}
+
     def epoch(self, number: int) -> float:
         torch.nn.init.constant_(self.adapter.fusion.expand.bias, float(number))
         return 1.0
@@ -79,10 +83,11 @@ class Rehearsed(Trainer):
     [([3, 2, 1, 4, 5, 0.1], 2, 5, 3), ([3, 2, 1], 2, 3, 3), ([1, 2, 2, 2], 3, 4, 1), ([2, 2, 1, 3], 5, 4, 3)],
 )
 def test_best_epoch_is_kept_and_patience_ends_the_run(
-    errors: list[float], patience: int, epochs: int, best: int
+    errors: list[float], patience: int, epochs: int, best: int, tmp_path: Path
 ) -> None:
     trainer = Rehearsed(errors, patience_epochs=patience, schedule_epochs=len(errors))
-    assert len(run_epochs(trainer)) == epochs
+    run_epochs(trainer, tmp_path, "run", tmp_path / "history.csv")
+    assert len(pd.read_csv(tmp_path / "history.csv")) == epochs
     assert trainer.adapter.fusion.expand.bias.tolist() == [float(best)] * 4
 
 
@@ -132,7 +137,10 @@ def test_batch_size_one(run: Callable[..., Path]) -> None:
 
 
 def test_exploding_loss_names_its_clips(run: Callable[..., Path]) -> None:
-    with pytest.raises(UserError, match=r"the loss became nan with the clips clip0.*lower train\.learning_rate"):
+    with pytest.raises(
+        UserError,
+        match=r"the loss became .* with the clips clip0.*lower train\.learning_rate.*before this one are kept",
+    ):
         run("explodes", learning_rate=1e30, max_grad_norm=None, schedule_epochs=3)
 
 
@@ -143,60 +151,6 @@ def test_schedule_is_a_rise_and_half_a_cosine() -> None:
     assert factors[55] == pytest.approx(0.5)
     assert factors[100] == pytest.approx(0.0)
     assert cosine_with_warmup(0, 10, 0.0) == 1.0
-
-
-def test_metrics_table(run: Callable[..., Path], tmp_path: Path) -> None:
-    folder = run("scored")
-    table = read_predictions(folder / "predictions.csv", Intensity())
-    table["prediction"] = table["label"] + 0.1
-    table.loc[0, "prediction"] = np.nan  # an answer that was no number
-    for name, shift in (("seed-1", 0.0), ("seed-2", 0.2)):
-        (tmp_path / name).mkdir()
-        table.assign(prediction=table["prediction"] + shift).to_csv(tmp_path / name / "p.csv", index=False)
-    paths = [tmp_path / name / "p.csv" for name in ("seed-1", "seed-2")]
-    score(folder.parent / "dataset.h5", paths, ["seed-1", "seed-2"], tmp_path / "metrics.csv")
-    metrics = pd.read_csv(tmp_path / "metrics.csv").set_index("run")
-    assert metrics.index.tolist() == ["seed-1", "seed-2", "mean", "sd", "constant"]
-    manifest = pd.read_csv(folder.parent / "manifest.csv")
-    mean = manifest.loc[manifest["split"] == "train", "label"].mean()
-    truth = table["label"]
-    missed = abs(truth[0] - mean)
-    n = len(truth)
-    assert metrics.loc["seed-1", "mae"] == pytest.approx((missed + 0.1 * (n - 1)) / n, abs=1e-4)
-    assert metrics.loc["mean", "mae"] == pytest.approx((missed + 0.2 * (n - 1)) / n, abs=1e-4)
-    assert metrics.loc["sd", "mae"] == pytest.approx(0.2 * (n - 1) / n / math.sqrt(2), abs=1e-4)
-    assert metrics.loc["constant", "mae"] == pytest.approx((truth - mean).abs().mean(), abs=1e-4)
-    assert metrics["unparseable"].tolist() == [1, 1, 1, 0, 0]
-    assert set(metrics["unparseable_scored_as"]) == {f"training mean {mean:.3f}"}
-    assert set(metrics["n"]) == {n}
-
-
-def test_collapsed_seed_is_not_left_out_of_the_mean(run: Callable[..., Path], tmp_path: Path) -> None:
-    folder = run("collapsed")
-    table = read_predictions(folder / "predictions.csv", Intensity())
-    table.assign(prediction=table["label"]).to_csv(tmp_path / "good.csv", index=False)
-    table.assign(prediction=0.5).to_csv(tmp_path / "flat.csv", index=False)
-    score(
-        folder.parent / "dataset.h5",
-        [tmp_path / "good.csv", tmp_path / "flat.csv"],
-        ["a", "b"],
-        tmp_path / "m.csv",
-    )
-    metrics = pd.read_csv(tmp_path / "m.csv").set_index("run")
-    assert metrics.loc["a", "corr"] == 1.0
-    assert np.isnan(metrics.loc[["b", "mean", "sd"], "corr"]).all()
-
-
-def test_tables_of_other_clips_are_not_mixed(run: Callable[..., Path], tmp_path: Path) -> None:
-    folder = run("scored2")
-    read_predictions(folder / "predictions.csv", Intensity()).iloc[1:].to_csv(tmp_path / "p.csv", index=False)
-    with pytest.raises(UserError, match="not the same clips"):
-        score(
-            folder.parent / "dataset.h5",
-            [folder / "predictions.csv", tmp_path / "p.csv"],
-            ["a", "b"],
-            tmp_path / "m",
-        )
 
 
 def test_figures_are_drawn_the_same_twice(run: Callable[..., Path], tmp_path: Path) -> None:
@@ -237,22 +191,68 @@ def test_classes_are_learned_scored_and_drawn(tmp_path: Path, tiny_llm: Path) ->
     task = Classes(classes={"sad": ["-"], "glad": ["+"]}, answer="index")
     data = make_dataset(tmp_path, task=task)
     settings = SETTINGS.model_copy(update={"schedule_epochs": 12, "patience_epochs": 12, "learning_rate": 0.02})
+    first = tmp_path / "llm" / "seed-1" / "predictions.csv"
     train(data, tiny_llm, "tiny", MARKS, SHAPE, settings, 1, tmp_path / "adapter", tmp_path / "history.csv")
-    predict(data, tiny_llm, MARKS, tmp_path / "adapter", settings, tmp_path / "1" / "predictions.csv")
-    shown = pd.read_csv(tmp_path / "1" / "predictions.csv", dtype=str)
+    predict(data, tiny_llm, MARKS, tmp_path / "adapter", settings, first)
+    shown = pd.read_csv(first, dtype=str)
     assert set(shown["label"]) == {"sad", "glad"} and set(shown["answer"]) <= {"0", "1"}
-    shown.loc[0, "prediction"] = None  # an answer that was no class is wrong, whatever the truth
-    shown.loc[1:, "prediction"] = shown.loc[1:, "label"]
-    shown.to_csv(tmp_path / "edited.csv", index=False)
-    score(data, [tmp_path / "1" / "predictions.csv", tmp_path / "edited.csv"], ["a", "b"], tmp_path / "m.csv")
-    metrics = pd.read_csv(tmp_path / "m.csv").set_index("run")
+    shares = shown[["p_sad", "p_glad"]].astype(float)
+    assert shares.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
+    assert shown["expected"].tolist() == [("sad", "glad")[int(b > a)] for a, b in shares.to_numpy()]
+    assert shown["prediction"].tolist() == shown["expected"].tolist()
+    shown.loc[0, "generate"] = None  # an answer that was no class is wrong, whatever the truth
+    shown.loc[1:, "generate"] = shown.loc[1:, "label"]
+    second = tmp_path / "llm" / "seed-2" / "predictions.csv"
+    second.parent.mkdir()
+    shown.to_csv(second, index=False)
+    score(data, [first, second], tmp_path / "m.csv")
+    metrics = pd.read_csv(tmp_path / "m.csv").set_index(["model", "decoding", "run"])
     n = len(shown)
-    assert metrics.loc["b", "accuracy"] == pytest.approx((n - 1) / n, abs=1e-4)
-    assert metrics.loc["b", "unparseable"] == 1
+    assert metrics.loc[("llm", "generate", "seed-2"), "accuracy"] == pytest.approx((n - 1) / n, abs=1e-4)
+    assert metrics.loc[("llm", "generate", "seed-2"), "unparseable"] == 1
     assert list(metrics.columns[2:7]) == ["accuracy", "weighted_f1", "macro_f1", "f1_sad", "f1_glad"]
-    assert metrics.loc["a", "accuracy"] > metrics.loc["constant", "accuracy"]
-    predictions([tmp_path / "1" / "predictions.csv", tmp_path / "edited.csv"], data, tmp_path / "confusion.svg")
+    reached = metrics["accuracy"].groupby(level="model").max()
+    assert reached["llm"] > reached["constant"]
+    predictions([first, second], data, tmp_path / "confusion.svg")
     assert b"</svg>" in (tmp_path / "confusion.svg").read_bytes()
     training([tmp_path / "history.csv"], tmp_path / "training.svg")
     with pytest.raises(UserError, match="these are no labels of the corpus's task"):
-        read_predictions(tmp_path / "edited.csv", Classes(classes={"a": ["1"], "b": ["2"]}))
+        read_predictions(second, Classes(classes={"a": ["1"], "b": ["2"]}))
+
+
+def test_only_the_modalities_that_are_asked_for_are_taken(tmp_path: Path, tiny_llm: Path) -> None:
+    """A run on some of a corpus's modalities is the run on a corpus that has no others."""
+    for folder in ("whole", "poor"):
+        (tmp_path / folder).mkdir()
+    whole = make_dataset(tmp_path / "whole")
+    for modalities in (["acoustic"], ["facial", "text"], ["text"]):
+        poor = make_dataset(tmp_path / "poor", modalities=modalities)
+        weights = []
+        for data, shape in ((whole, SHAPE.model_copy(update={"modalities": modalities})), (poor, SHAPE)):
+            out = tmp_path / "adapter"
+            train(data, tiny_llm, "tiny", MARKS, shape, SETTINGS, 1, out, tmp_path / "history.csv")
+            predict(data, tiny_llm, MARKS, out, SETTINGS, tmp_path / "p.csv")
+            weights.append(((out / "adapter.safetensors").read_bytes(), (tmp_path / "p.csv").read_bytes()))
+        assert weights[0] == weights[1]
+    with pytest.raises(UserError, match=r"the corpus has text, and so none of adapter\.modalities = \[acoustic\]"):
+        train(
+            poor,
+            tiny_llm,
+            "tiny",
+            MARKS,
+            SHAPE.model_copy(update={"modalities": ["acoustic"]}),
+            SETTINGS,
+            1,
+            tmp_path / "a",
+            tmp_path / "h.csv",
+        )
+
+
+def test_events_for_tensorboard_hold_the_history(run: Callable[..., Path]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = run("events")
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    history = pd.read_csv(folder / "history.csv")
+    for name in ("train_loss", "valid_mae"):
+        assert [event.value for event in events.Scalars(name)] == pytest.approx(history[name].tolist(), rel=1e-6)

@@ -25,7 +25,10 @@ from tests.originals import write_chatglm
 
 TABLE = "results/demo/smollm2/metrics.csv"
 CLIPS = {"train": 8, "valid": 4, "test": 4}
-SHORT = ["--config", "seeds=[1, 2]", "train={schedule_epochs: 1, batch_size: 4}"]
+SEEDS = ["--config", "seeds=[1, 2]", "bootstrap_samples=100"]
+SHORT = [*SEEDS, "train={schedule_epochs: 1, batch_size: 4}", "baselines=[text-only, picture-only, zero-shot, linear]"]
+ROWS = [("text-only", "mean"), ("text-only", "sd"), ("picture-only", "mean"), ("picture-only", "sd")]
+ROWS += [("zero-shot", "single"), ("linear", "single"), ("constant", "single")]
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -70,14 +73,47 @@ def finished(checkout: Path) -> Path:
 
 
 def test_table_has_all_rows(finished: Path) -> None:
-    metrics = pd.read_csv(finished / TABLE).set_index("run")
-    assert metrics.index.tolist() == ["seed-1", "seed-2", "mean", "sd", "constant"]
+    metrics = pd.read_csv(finished / TABLE)
+    runs = [("smollm2", run) for run in ("seed-1", "seed-2", "mean", "sd")]
+    assert [*zip(metrics["model"], metrics["run"], strict=True)] == 3 * runs + ROWS
     assert list(metrics.columns) == [
-        "n", "n_unusable", "mae", "corr", "acc7", "acc5", "has0_acc2", "has0_f1", "non0_acc2", "non0_f1",
-        "unparseable", "unparseable_scored_as", "constant_is", "corpus",
+        "model", "decoding", "run", "n", "n_unusable", "mae", "corr", "acc7", "acc5", "has0_acc2", "has0_f1",
+        "non0_acc2", "non0_f1",        "unparseable", "unparseable_scored_as", "constant_is", "corpus",
     ]  # fmt: skip
     assert (metrics["n"] == CLIPS["test"]).all() and (metrics["n_unusable"] == 0).all()
-    assert metrics.loc[["seed-1", "seed-2"], "mae"].between(0, 6).all()
+    assert metrics["mae"].between(0, 6).all()
+    constrained = metrics[metrics["decoding"].isin(["constrained", "expected"])]
+    assert len(constrained) == 8 + 5 and (constrained["unparseable"] == 0).all()
+    intervals = pd.read_csv(finished / TABLE.replace("metrics", "intervals"))
+    assert len(intervals) == (3 + len(ROWS) - 2) * 8  # a line each metric of a model and decoding
+    assert (intervals["low"] <= intervals["high"] + 1e-9)[intervals["low"].notna()].all()
+
+
+def test_predictions_carry_all_decodings_and_probabilities(finished: Path) -> None:
+    for folder in ("seed-1", "variants/text-only/seed-2", "baselines/zero-shot/single"):
+        table = pd.read_csv(finished / "results/demo/smollm2" / folder / "predictions.csv")
+        columns = ["clip_id", "prediction", "label", "generate", "constrained", "expected", "answer", "text"]
+        assert list(table.columns)[: len(columns)] == columns
+        shares = table[[name for name in table if name.startswith("p_")]]
+        assert shares.shape == (CLIPS["test"], 61) and shares.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-4)
+        levels = np.array([float(name.removeprefix("p_")) for name in shares])
+        assert table["expected"].to_numpy() == pytest.approx(shares.to_numpy() @ levels, abs=1e-3)
+        assert set(table["constrained"]) <= set(levels)
+
+
+def test_ablations_are_variants_of_the_same_run(finished: Path) -> None:
+    target = "results/demo/smollm2/ablations/metrics.csv"
+    few = [*SHORT, "ablations=[without-tgm, without-picture]"]
+    jobs = planned(snakemake(finished, *few, "-n", "--", target))
+    assert jobs == {"train": 4, "predict": 4, "score_ablations": 1}
+    done = snakemake(finished, *SHORT, "ablations=[without-msf]", "--", target)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    metrics = pd.read_csv(finished / target)
+    assert set(metrics["model"]) == {"smollm2", "without-msf", "constant"}
+    adapter = MSEAdapter.from_pretrained(finished / "results/demo/smollm2/variants/without-msf/seed-1/adapter")
+    assert adapter.config.settings.scales == [] and adapter.fusion.integrate is None
+    done = snakemake(finished, *SHORT, "ablations=[without-ears]", "-n", "--", target)
+    assert "no without-ears.yaml in config/variants; there is picture-only" in done.stdout + done.stderr
 
 
 def test_every_clip_was_seen_heard_and_read(finished: Path) -> None:
@@ -117,8 +153,8 @@ def test_changed_setting_remakes_only_its_stage(finished: Path) -> None:
     jobs = planned(snakemake(finished, *SHORT, "transcribe={beam_size: 1}", "-n", "--", TABLE))
     assert jobs["transcribe"] > 2
     assert not {"segment", "acoustic", "facial"} & set(jobs)
-    jobs = planned(snakemake(finished, "--config", "seeds=[1, 2]", "-n", "--", TABLE))
-    assert set(jobs) == {"train", "predict", "score"}
+    jobs = planned(snakemake(finished, *SEEDS, SHORT[-1], "-n", "--", TABLE))
+    assert set(jobs) == {"train", "predict", "zero_shot", "score"}
 
 
 def test_deleted_sound_makes_nothing_anew(finished: Path) -> None:
@@ -132,19 +168,20 @@ def test_original_checkpoint_goes_through_conversion_training_and_scoring(finish
     """A tiny random ChatGLM3 in the published layout, where the real one would lie; the backbone's YAML as shipped."""
     checkpoint = finished / "resources/checkpoints/chatglm3"
     target = "results/demo/chatglm3/metrics.csv"
-    done = snakemake(finished, *SHORT, "-n", "--", target)
+    short = [*SHORT[:-1], "baselines=[]"]
+    done = snakemake(finished, *short, "-n", "--", target)
     assert "error: the LLM of the backbone chatglm3 is not here: no config.json in" in done.stdout + done.stderr
     write_chatglm(checkpoint, dtype=torch.float16)
     (finished / "resources/models").unlink()  # a link to the fetched models, which are not to be written to
     (finished / "resources/models").mkdir()
     for model in MODELS.iterdir():
         (finished / "resources/models" / model.name).symlink_to(model)
-    done = snakemake(finished, *SHORT, "--", target)
+    done = snakemake(finished, *short, "--", target)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
     ran = re.findall(r"Rule: (\w+)", done.stdout + done.stderr)
     assert sorted(set(ran)) == ["convert", "predict", "score", "train"] and ran.count("convert") == 1
-    metrics = pd.read_csv(finished / target).set_index("run")
-    assert metrics.index.tolist() == ["seed-1", "seed-2", "mean", "sd", "constant"]
+    metrics = pd.read_csv(finished / target)
+    assert set(metrics["model"]) == {"chatglm3", "constant"} and len(metrics) == 3 * 4 + 1
     log = (finished / "logs/demo/chatglm3/train-1.log").read_text()
     assert "tokens: " in log and "the LLM needs about " in log
     config = MSEAdapter.from_pretrained(finished / "results/demo/chatglm3/seed-1/adapter").config
@@ -153,10 +190,10 @@ def test_original_checkpoint_goes_through_conversion_training_and_scoring(finish
     assert (config.train.schedule_epochs, config.train.batch_size) == (1, 4)  # what the command line says outweighs
 
     shutil.rmtree(checkpoint)  # 12 GB of the real one may be wanted back
-    done = snakemake(finished, *SHORT, "--", target)
+    done = snakemake(finished, *short, "--", target)
     assert "Nothing to be done" in done.stdout + done.stderr
     write_chatglm(checkpoint, seed=1)  # another checkpoint in its place
-    assert set(planned(snakemake(finished, *SHORT, "-n", "--", target))) == {"convert", "train", "predict", "score"}
+    assert set(planned(snakemake(finished, *short, "-n", "--", target))) == {"convert", "train", "predict", "score"}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Sequence encoder: one vector for a clip's sound or picture (paper, "Sequence encoders")."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
@@ -13,18 +11,18 @@ class SequenceEncoder(nn.Module):
         width: features of a frame (D); 0 for a modality that no clip has.
         hidden: LSTM units.
         out: width of the summary.
-        pooling: `last` takes the state after the last real frame (paper), `mean` the mean of all real ones.
+        pooling: `last` takes the state after the last real frame (paper), `mean` the mean of all real ones,
+            `attention` their mean weighted by a learned score, at first the plain mean.
         learned_absence: stand in a learned vector for clips without any frame, else zeros.
     """
 
-    def __init__(
-        self, width: int, hidden: int, out: int, pooling: Literal["last", "mean"], learned_absence: bool
-    ) -> None:
+    def __init__(self, width: int, hidden: int, out: int, pooling: str, learned_absence: bool) -> None:
         super().__init__()
         self.pooling = pooling
         self.out = out
         self.lstm = nn.LSTM(width, hidden, batch_first=True) if width else None
         self.linear = nn.Linear(hidden, out) if width else None
+        self.score = nn.Parameter(torch.zeros(hidden)) if width and pooling == "attention" else None
         # Not zeros: both modalities absent would leave nothing to normalise, and a huge gradient.
         self.absent = nn.Parameter(0.1 * torch.randn(out)) if learned_absence else None
 
@@ -42,12 +40,17 @@ class SequenceEncoder(nn.Module):
             nothing = torch.zeros(len(lengths), self.out, device=values.device)
             return nothing if self.absent is None else self.absent.expand_as(nothing)
         states, _ = self.lstm(values)  # (B, T, h); padding comes after, so it can't reach a real frame's state
-        if self.pooling == "last":
-            last = (lengths.clamp(min=1) - 1)[:, None, None].expand(-1, 1, states.shape[2])
-            summary = states.gather(1, last)[:, 0]  # (B, h)
-        else:
-            real = torch.arange(values.shape[1], device=values.device)[None] < lengths[:, None]  # (B, T)
-            summary = (states * real[:, :, None]).sum(dim=1) / lengths.clamp(min=1)[:, None]
-        encoded = self.linear(summary)  # (B, out)
+        encoded = self.linear(self._summary(states, lengths))  # (B, out)
         absent = torch.zeros_like(encoded) if self.absent is None else self.absent.expand_as(encoded)
         return torch.where((lengths > 0)[:, None], encoded, absent)
+
+    def _summary(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """One vector (B, h) out of the states (B, T, h); of no meaning where a clip has no frame."""
+        if self.pooling == "last":
+            last = (lengths.clamp(min=1) - 1)[:, None, None].expand(-1, 1, states.shape[2])
+            return states.gather(1, last)[:, 0]
+        real = torch.arange(states.shape[1], device=states.device)[None] < lengths[:, None]  # (B, T)
+        if self.score is None:
+            return (states * real[:, :, None]).sum(dim=1) / lengths.clamp(min=1)[:, None]
+        scores = (states @ self.score).masked_fill(~real, torch.finfo(states.dtype).min)
+        return (states * scores.softmax(dim=1)[:, :, None]).sum(dim=1)

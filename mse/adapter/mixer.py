@@ -4,6 +4,14 @@ import torch
 from torch import Tensor, nn
 
 
+class Sum(nn.Module):
+    """Sound and picture added, whatever the text says: what the mixer is compared with (paper, ablation)."""
+
+    def forward(self, acoustic: Tensor, facial: Tensor, embeddings: Tensor, mask: Tensor) -> Tensor:
+        """Add sound and picture, (B, width) each; text embeddings (B, L, d) and mask (B, L) are passed over."""
+        return acoustic + facial
+
+
 class TextGuideMixer(nn.Module):
     """Hadamard products of sound and picture with a projection of the text.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mse.adapter.config import AdapterConfig
 from mse.adapter.encoder import SequenceEncoder
 from mse.adapter.fusion import MultiScaleFusion
-from mse.adapter.mixer import TextGuideMixer
+from mse.adapter.mixer import Sum, TextGuideMixer
 from mse.atomic import replacing
 from mse.config import parse, read_yaml
 from mse.errors import UserError
@@ -35,8 +35,9 @@ class MSEAdapter(nn.Module):
         self.facial = SequenceEncoder(
             config.facial_width, s.facial_hidden, s.fusion_width, s.pooling, s.learned_absence
         )
-        self.mixer = TextGuideMixer(config.text_width, s.fusion_width, s.learned_absence)
-        self.fusion = MultiScaleFusion(config.text_width, s.fusion_width, s.pseudo_tokens)
+        guided = s.mixer == "text_guided"
+        self.mixer = TextGuideMixer(config.text_width, s.fusion_width, s.learned_absence) if guided else Sum()
+        self.fusion = MultiScaleFusion(config.text_width, s.fusion_width, s.pseudo_tokens, s.scales)
         self.gain = nn.Parameter(torch.tensor(config.embedding_rms)) if s.match_embedding_rms else None
 
     def forward(

@@ -182,13 +182,13 @@ def computing_on(device: torch.device, model: Any) -> Any:
         model: frozen; changed in place.
     """
     large = {id(parameter) for parameter in model.parameters() if parameter.ndim > 1 and parameter.is_floating_point()}
-    linear = [part for part in model.modules() if type(part) is nn.Linear]
+    linear: list[Any] = [part for part in model.modules() if type(part) is nn.Linear]
     embeddings = [part for part in model.modules() if isinstance(part, nn.Embedding)]
     narrow = any(parameter.dtype in (torch.bfloat16, torch.float16) for parameter in model.parameters())
     if device.type == "cuda" or not narrow or large - {id(part.weight) for part in [*linear, *embeddings]}:
         return model
     for layer in linear:
-        layer.forward = partial(_widened, layer)  # type: ignore[method-assign]
+        layer.forward = partial(_widened, layer)
     for embedding in embeddings:
         embedding.register_forward_hook(lambda _, __, embedded: embedded.float())
     for parameter in model.parameters():

@@ -87,11 +87,11 @@ def estimate(
     return Estimate(weights, kept)
 
 
-def _weights(model: nn.Module, backbone: Backbone) -> float:
+def _weights(model: Any, backbone: Backbone) -> float:
     size = sum(parameter.nbytes for parameter in model.parameters())
     if backbone.quantise is None:
         return size
-    head = model.get_output_embeddings()  # type: ignore[operator]
+    head = model.get_output_embeddings()
     linear = [part.weight for part in model.modules() if isinstance(part, nn.Linear) and part is not head]
     return size - sum(weight.nbytes - weight.numel() * QUANTISED[backbone.quantise] for weight in linear)
 
@@ -112,28 +112,46 @@ def _kept(model: Any, read: torch.Tensor) -> float:
     return float(sum(storage.nbytes() for key, storage in kept.items() if key not in weights))
 
 
-def require(estimated: Estimate, device: torch.device) -> None:
+def require(estimated: Estimate, device: torch.device, kept: float = 0.0) -> None:
     """Say what an LLM takes, and stop before one is loaded that does not fit.
 
     Args:
         estimated: what it takes.
         device: where it goes.
+        kept: bytes that what was read of texts may take beside that.
 
     Raises:
         UserError: less memory is free.
     """
     free = available(device)
     work = "an unknown amount" if estimated.work is None else f"{estimated.work / GB:.1f}"
+    texts = f", {kept / GB:.1f} for texts read beforehand" if kept else ""
     needs = (
-        f"the LLM needs about {estimated.total / GB:.1f} GB ({estimated.weights / GB:.1f} for its weights, "
-        f"{work} to work); {free / GB:.1f} GB of {'GPU ' * (device.type == 'cuda')}memory are free"
+        f"the LLM needs about {(estimated.total + kept) / GB:.1f} GB ({estimated.weights / GB:.1f} for its weights, "
+        f"{work} to work{texts}); {free / GB:.1f} GB of {'GPU ' * (device.type == 'cuda')}memory are free"
     )
-    if estimated.total > free:
+    if estimated.total + kept > free:
         raise UserError(
             f"{needs}. A smaller train.batch_size and train.gradient_checkpointing: true lower what it takes to work; "
             "dtype: bfloat16 and quantise: 8bit or 4bit in the backbone's YAML lower its weights"
         )
     say(needs)
+
+
+def of_read_tokens(folder: Path, backbone: Backbone, device: torch.device, tokens: int) -> float:
+    """Bytes of the keys and values that an LLM keeps of tokens that it has read.
+
+    Args:
+        folder: the native folder.
+        backbone: dtype of what a GPU computes; a CPU computes in float32.
+        device: where it computes.
+        tokens: how many.
+    """
+    config = load_config(folder).get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    size = DTYPES[backbone.dtype].itemsize if device.type == "cuda" else torch.float32.itemsize
+    return float(2 * config.num_hidden_layers * heads * width * size * tokens)
 
 
 def return_freed_memory() -> None:

@@ -20,7 +20,8 @@ class Surroundings:
         prompt: the question after the clip.
         answers: every legal answer.
         max_text_tokens: a longer text is cut.
-        pseudo_tokens: how many stand before the text.
+        pseudo_tokens: how many there are.
+        placement: before_text, or after_text: behind the prompt but its last token.
     """
 
     preamble: str
@@ -28,6 +29,7 @@ class Surroundings:
     answers: list[str]
     max_text_tokens: int
     pseudo_tokens: int = 4
+    placement: str = "before_text"
 
 
 class Wording:
@@ -72,6 +74,8 @@ class Wording:
         self._shortest_answer = min(lengths) - len(self.given) + len(self.end)
         self.opening = self._start_of_text() + self._ids(around.preamble + backbone.open_mark)
         self.closing = self._ids(backbone.close_mark + around.prompt) + self.given
+        if around.placement == "after_text" and not self.closing:
+            raise UserError("placement: after_text puts pseudo tokens before the last token of the prompt: give one")
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mse import config
-from mse.cli.options import MODEL, BackboneFile, DatasetIndex, LLMFolder, Out, Settings, app
+from mse.cli.options import MODEL, BackboneFile, DatasetIndex, LLMFolder, Out, Settings, Split, app
 
 backbone_app = typer.Typer(help="Make the LLM of a backbone ready.", no_args_is_help=True)
 app.add_typer(backbone_app, name="backbone", rich_help_panel=MODEL)
@@ -78,9 +78,11 @@ def predict(
     dataset: DatasetIndex,
     llm: LLMFolder,
     backbone: BackboneFile,
-    adapter: Annotated[Path, typer.Option(help="Folder of the adapter.")],
     out: Out,
-    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder of the adapter; without it the LLM answers alone (zero-shot).")
+    ] = None,
+    split: Split = "test",
     settings: Settings = None,
 ) -> None:
     """Let a trained adapter and its LLM answer for the clips of a split."""
@@ -88,3 +90,11 @@ def predict(
 
     chosen = config.settings(config.TrainSettings, settings)
     predict_split(dataset, llm, config.settings(config.Backbone, backbone), adapter, chosen, out, split)
+
+
+@app.command(rich_help_panel=MODEL)
+def linear(dataset: DatasetIndex, out: Out, split: Split = "test") -> None:
+    """Let a linear model answer: ridge or logistic regression on summed-up features and characters."""
+    from mse.linear import predict_linear
+
+    predict_linear(dataset, out, split)

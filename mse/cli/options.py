@@ -19,6 +19,7 @@ Settings = Annotated[
     str | None,
     typer.Option(help="Settings of this stage: a YAML file, or JSON text; without it the defaults."),
 ]
+Split = Annotated[str, typer.Option(help="train, valid or test.")]
 ConfigFile = Annotated[Path, typer.Option("--config", help="The run's configuration.")]
 DatasetFile = Annotated[str, typer.Argument(help="The corpus's YAML file, or its content as JSON.")]
 BackboneFile = Annotated[str, typer.Option("--backbone", help="The LLM's YAML file, or its content as JSON.")]

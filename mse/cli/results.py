@@ -1,7 +1,7 @@
 """Tables and figures."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,47 +13,88 @@ from mse.errors import UserError
 plot_app = typer.Typer(help="Draw figures (SVG, PNG or PDF by the name's ending).", no_args_is_help=True)
 app.add_typer(plot_app, name="plot", rich_help_panel=RESULTS)
 
+Task = Annotated[
+    str | None, typer.Option(help="Or a corpus by name (mosi, sims, meld, ...): score any table by its metrics.")
+]
+Samples = Annotated[int, typer.Option(min=1, help="Draws of clips for intervals and tests.")]
+TrainingMean = Annotated[float | None, typer.Option(help="Scored where an intensity is empty (--task).")]
+
 
 @app.command(rich_help_panel=RESULTS)
 def score(
     predictions: Annotated[list[Path], typer.Argument(help="Tables with clip_id, prediction and label.")],
     dataset: Annotated[
-        Path | None, typer.Option(help="dataset.h5: score the seeds of an experiment, with mean, sd and constant.")
+        Path | None, typer.Option(help="dataset.h5: score an experiment, whose tables are MODEL/RUN/predictions.csv.")
     ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="Or a corpus by name (mosi, sims, meld, ...): score any table by its metrics.")
-    ] = None,
+    task: Task = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write; without it the table is shown.")
     ] = None,
-    training_mean: Annotated[float | None, typer.Option(help="Scored where an intensity is empty (--task).")] = None,
+    intervals: Annotated[Path | None, typer.Option(help="Table of intervals and tests to write (--dataset).")] = None,
+    decoding: Annotated[str, typer.Option(help="What models are compared by (--dataset).")] = "expected",
+    samples: Samples = 2000,
+    training_mean: TrainingMean = None,
     config_file: ConfigFile = Path("config/config.yaml"),
 ) -> None:
-    """Score predictions: those of an experiment's seeds, or any table by the metrics of a corpus.
+    """Score predictions: those of an experiment, or any table by the metrics of a corpus.
 
     A row is named by the folder that its table lies in.
     """
-    from mse.score import score as score_predictions
+    from mse.answer import DECODINGS
+    from mse.score import score as score_experiment
     from mse.score import score_table
 
     if (dataset is None) == (task is None):
         raise UserError("mse score: give either --dataset or --task")
-    names = [path.parent.name for path in predictions]
     if dataset is not None:
-        if out is None:
-            raise UserError("mse score --dataset: give --out, the table to write")
-        score_predictions(dataset, predictions, names, out)
+        chosen = next((way for way in DECODINGS if way == decoding), None)
+        if out is None or chosen is None:
+            raise UserError(
+                "mse score --dataset: give --out, the table to write"
+                if out is None
+                else f"mse score: --decoding {decoding!r}; there is {', '.join(DECODINGS)}"
+            )
+        score_experiment(dataset, predictions, out, intervals, chosen, samples)
         return
-    run = config.parse(config.Config, config.read_yaml(config_file), str(config_file))
-    described = config.load_dataset(run, str(task)).task
-    if described is None:
-        raise UserError(f"mse score: the corpus {task} has no task, and so no metrics")
+    described = _task(str(task), config_file)
     rows = [score_table(path, described, training_mean) for path in predictions]
     if len(rows) > 1:
-        rows = [row.assign(run=name)[["run", *row.columns]] for row, name in zip(rows, names, strict=True)]
+        rows = [row.assign(run=path.parent.name) for row, path in zip(rows, predictions, strict=True)]
+        rows = [row[["run", *row.columns.drop("run")]] for row in rows]
     import pandas as pd
 
-    text = pd.concat(rows).to_csv(index=False, float_format="%.4f")
+    _show(pd.concat(rows), out)
+
+
+@app.command(rich_help_panel=RESULTS)
+def compare(
+    predictions: Annotated[list[Path], typer.Argument(help="Tables of one model, a run each.")],
+    against: Annotated[list[Path], typer.Option(help="A table of the other model; once for each run.")],
+    task: Annotated[str, typer.Option(help="A corpus by name, for its metrics.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write; without it the table is shown.")
+    ] = None,
+    samples: Samples = 2000,
+    training_mean: TrainingMean = None,
+    config_file: ConfigFile = Path("config/config.yaml"),
+) -> None:
+    """Compare two models on the same clips: differences with 95 % intervals, and a paired bootstrap test."""
+    from mse.score import compare_tables
+
+    _show(compare_tables(_task(task, config_file), predictions, against, training_mean, samples), out)
+
+
+def _task(corpus: str, config_file: Path) -> config.Task:
+    """What is predicted of a corpus."""
+    run = config.parse(config.Config, config.read_yaml(config_file), str(config_file))
+    described = config.load_dataset(run, corpus).task
+    if described is None:
+        raise UserError(f"the corpus {corpus} has no task, and so no metrics")
+    return described
+
+
+def _show(table: Any, out: Path | None) -> None:
+    text = table.to_csv(index=False, float_format="%.4f")
     if out is None:
         print(text, end="")
     else:

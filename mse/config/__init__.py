@@ -19,13 +19,14 @@ from mse.config.dataset import (
     ValueSplit,
 )
 from mse.config.files import (
-    adapter_settings,
+    Experiment,
+    applies,
     find,
     known_names,
     load_backbone,
     load_dataset,
+    load_variant,
     segment_settings,
-    train_settings,
     write_schemas,
 )
 from mse.config.section import Section, parse, read_yaml, settings
@@ -34,10 +35,13 @@ from mse.config.settings import (
     AdapterSettings,
     AssembleSettings,
     Config,
+    Decoding,
     FacialSettings,
+    Overlay,
     SegmentSettings,
     TrainSettings,
     TranscribeSettings,
+    Variant,
 )
 
 __all__ = [
@@ -50,10 +54,13 @@ __all__ = [
     "Config",
     "Cut",
     "Dataset",
+    "Decoding",
     "Exclusion",
+    "Experiment",
     "FacialSettings",
     "HashSplit",
     "Intensity",
+    "Overlay",
     "Released",
     "Section",
     "SegmentSettings",
@@ -62,15 +69,16 @@ __all__ = [
     "TrainSettings",
     "TranscribeSettings",
     "ValueSplit",
-    "adapter_settings",
+    "Variant",
+    "applies",
     "find",
     "known_names",
     "load_backbone",
     "load_dataset",
+    "load_variant",
     "parse",
     "read_yaml",
     "segment_settings",
     "settings",
-    "train_settings",
     "write_schemas",
 ]

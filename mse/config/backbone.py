@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from mse.config.section import Section
+from mse.config.settings import Overlay
 
 DType = Literal["float32", "bfloat16", "float16"]
 
@@ -34,8 +35,8 @@ class Backbone(Section):
     answer_prefix: str = Field("", description="what joins prompt and answer; a space, where words carry theirs")
     explicit_plus: bool = Field(False, description="write positive intensities with a plus sign")
     train: dict[str, Any] = Field({}, description="overrides of the section train for this LLM")
-    corpora: dict[str, dict[str, Any]] = Field(
-        {}, description="overrides of the section train for this LLM on one corpus (and on NAME-released)"
+    corpora: dict[str, Overlay] = Field(
+        {}, description="overrides of train and adapter for this LLM on one corpus (and on NAME-released)"
     )
 
     @model_validator(mode="after")

@@ -15,10 +15,9 @@ from pydantic import (
 )
 
 from mse.config.section import Section
-from mse.config.settings import Fraction
+from mse.config.settings import Fraction, ModalityName
 from mse.templates import Pattern, Template
 
-ModalityName = Literal["acoustic", "facial", "text"]
 SplitName = Literal["train", "valid", "test"]
 
 

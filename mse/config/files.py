@@ -2,21 +2,24 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from mse.config.backbone import Backbone
 from mse.config.dataset import Dataset
-from mse.config.section import parse, read_yaml
-from mse.config.settings import AdapterSettings, Config, SegmentSettings, TrainSettings
+from mse.config.section import Section, parse, read_yaml
+from mse.config.settings import AdapterSettings, Config, Overlay, SegmentSettings, TrainSettings, Variant
 from mse.errors import UserError
 
 Said = Mapping[str, Mapping[str, Any]]
 NOTHING: Said = {}
+NO_OVERLAY = Overlay()
+Folder = Literal["datasets", "backbones", "variants"]
 RELEASED_SUFFIX = "-released"  # so that no table of released features passes for one of our own
 
 
-def find(config: Config, folder: Literal["datasets", "backbones"], name: str) -> Path:
+def find(config: Config, folder: Folder, name: str) -> Path:
     """The file that describes a dataset or backbone.
 
     Raises:
@@ -53,8 +56,8 @@ def load_dataset(config: Config, name: str) -> Dataset:
     return dataset.model_copy(update={"root": root})
 
 
-def known_names(config: Config, folder: Literal["datasets", "backbones"]) -> list[str]:
-    """The names of all datasets or backbones that there are."""
+def known_names(config: Config, folder: Folder) -> list[str]:
+    """The names of all datasets, backbones or variants that there are."""
     return sorted({path.stem for base in config.config_path for path in (base / folder).glob("*.yaml")})
 
 
@@ -71,7 +74,7 @@ def load_backbone(config: Config, name: str) -> Backbone:
     for corpus, overrides in backbone.corpora.items():
         if corpus not in corpora:
             raise UserError(f"{path}: corpora: {corpus!r} is no corpus; there is {', '.join(corpora)}")
-        parse(TrainSettings, overrides, f"{path}: corpora.{corpus}")
+        _check_overlay(overrides, f"{path}: corpora.{corpus}.")
     return backbone
 
 
@@ -80,34 +83,78 @@ def segment_settings(config: Config, dataset: Dataset, said: Said = NOTHING) -> 
     return SegmentSettings(**config.segment.model_dump() | dataset.segment | dict(said.get("segment", {})))
 
 
-def adapter_settings(config: Config, dataset: Dataset, said: Said = NOTHING) -> AdapterSettings:
-    """config.yaml's section adapter, overridden by the corpus's, and by what was said for this run."""
-    return AdapterSettings(**config.adapter.model_dump() | dataset.adapter | dict(said.get("adapter", {})))
+def load_variant(config: Config, name: str) -> Variant:
+    """Find and validate config/variants/NAME.yaml, its overrides included.
+
+    Raises:
+        UserError: no such file, or a mistake in it.
+    """
+    path = find(config, "variants", name)
+    variant = parse(Variant, read_yaml(path), str(path))
+    _check_overlay(variant, f"{path}: ")
+    return variant
 
 
-def train_settings(
-    config: Config, dataset_name: str, dataset: Dataset, backbone: Backbone, said: Said = NOTHING
-) -> TrainSettings:
-    """config.yaml's section train, overridden by the corpus's, the backbone's, the backbone's for this corpus, and by
-    what was said for this run.
+def _check_overlay(overlay: Overlay, prefix: str) -> None:
+    parse(AdapterSettings, overlay.adapter, f"{prefix}adapter")
+    parse(TrainSettings, overlay.train, f"{prefix}train")
 
-    Features that others released (NAME-released) are trained on as NAME's own are.
 
-    Args:
+@dataclass(frozen=True)
+class Experiment:
+    """What settles how adapters are trained.
+
+    Attributes:
         config: the run's configuration.
-        dataset_name: of the corpus.
+        name: of the corpus.
         dataset: the corpus.
         backbone: the LLM.
         said: sections of the command line's --config and --configfile.
+        variant: what this experiment changes.
     """
-    corpus = backbone.corpora.get(dataset_name.removesuffix(RELEASED_SUFFIX), {})
-    sections = (config.train.model_dump(), dataset.train, backbone.train, corpus, said.get("train", {}))
-    return TrainSettings(**{key: value for section in sections for key, value in section.items()})
+
+    config: Config
+    name: str
+    dataset: Dataset
+    backbone: Backbone
+    said: Said = field(default_factory=dict)
+    variant: Overlay = NO_OVERLAY
+
+    @property
+    def adapter(self) -> AdapterSettings:
+        """The section adapter: config.yaml, overridden as `train` is."""
+        return AdapterSettings(**self._laid_over("adapter", {}))
+
+    @property
+    def train(self) -> TrainSettings:
+        """The section train: config.yaml, overridden by the corpus's, the backbone's, the backbone's for this corpus,
+        by what was said for this run, and by the variant.
+
+        Features that others released (NAME-released) are trained on as NAME's own are.
+        """
+        return TrainSettings(**self._laid_over("train", self.backbone.train))
+
+    def _laid_over(self, section: str, backbone: Mapping[str, Any]) -> dict[str, Any]:
+        kin = self.backbone.corpora.get(self.name.removesuffix(RELEASED_SUFFIX), NO_OVERLAY)
+        whole: dict[str, Any] = getattr(self.config, section).model_dump()
+        for over in (getattr(self.dataset, section), backbone, getattr(kin, section), self.said.get(section, {})):
+            whole |= over
+        return whole | getattr(self.variant, section)
+
+
+def applies(variant: Variant, dataset: Dataset) -> bool:
+    """Whether a variant changes anything for a corpus, and leaves something: one without a picture needs no trial of
+    leaving it out."""
+    if "modalities" not in variant.adapter:
+        return True
+    left = set(dataset.modalities) & set(variant.adapter["modalities"])
+    return bool(left) and left != set(dataset.modalities)
 
 
 def write_schemas(folder: Path) -> None:
-    """Write JSON schemas of the three kinds of configuration file, for editors."""
+    """Write JSON schemas of the kinds of configuration files, for editors."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, kind in (("config", Config), ("dataset", Dataset), ("backbone", Backbone)):
+    kinds: dict[str, type[Section]] = {"config": Config, "dataset": Dataset, "backbone": Backbone, "variant": Variant}
+    for name, kind in kinds.items():
         text = json.dumps(kind.model_json_schema(), indent=2) + "\n"
         (folder / f"{name}.schema.json").write_text(text, encoding="utf-8")

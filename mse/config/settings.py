@@ -1,13 +1,15 @@
 """config/config.yaml: how features are made and adapters trained."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from mse.config.section import Section
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+ModalityName = Literal["acoustic", "facial", "text"]
+Decoding = Literal["generate", "constrained", "expected"]
 
 
 class SegmentSettings(Section):
@@ -60,12 +62,26 @@ class AssembleSettings(Section):
 class AdapterSettings(Section):
     """The MSE-Adapter (paper, section Method). README says why the defaults differ from it."""
 
+    modalities: list[ModalityName] = Field(
+        ["acoustic", "facial", "text"], min_length=1, description="what it takes of that which the corpus has"
+    )
     acoustic_hidden: PositiveInt = Field(64, description="LSTM units that listen (h_a)")
     facial_hidden: PositiveInt = Field(32, description="LSTM units that look (h_v)")
     fusion_width: PositiveInt = Field(256, description="width of the fused vector")
-    pseudo_tokens: PositiveInt = Field(4, description="pseudo tokens put before the text (n)")
-    pooling: Literal["last", "mean"] = Field(
-        "mean", description="summary over time: the last LSTM state (paper) or the mean of its outputs"
+    mixer: Literal["text_guided", "sum"] = Field(
+        "text_guided", description="sound and picture multiplied by the text (paper), or without it"
+    )
+    scales: list[PositiveInt] = Field(
+        [8, 32, 16], description="the fusion's bottlenecks: the LLM's hidden size over these; []: no bottleneck"
+    )
+    pseudo_tokens: PositiveInt = Field(4, description="pseudo tokens put before or after the text (n)")
+    placement: Literal["before_text", "after_text"] = Field(
+        "before_text",
+        description="pseudo tokens before the text (paper), or behind it, before the prompt's last token",
+    )
+    pooling: Literal["last", "mean", "attention"] = Field(
+        "mean",
+        description="summary over time: the last LSTM state (paper), the mean of its outputs, or their weighted mean",
     )
     match_embedding_rms: bool = Field(
         True,
@@ -87,7 +103,13 @@ class TrainSettings(Section):
     adam_eps: PositiveFloat = Field(1e-8, description="epsilon of AdamW (paper: 1e-4)")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     max_grad_norm: PositiveFloat | None = Field(1.0, description="clip the gradient's norm here; null: never (paper)")
+    input_noise: float = Field(0.0, ge=0, description="deviation of noise added to normalised features (paper: 0)")
+    modality_dropout: Fraction = Field(0.0, description="share of clips that lose one of their modalities (paper: 0)")
+    decoding: Decoding = Field("expected", description="what is validated, and predicted first (paper: generate)")
     max_text_tokens: PositiveInt = Field(50, description="a longer text is cut here (tokens)")
+    text_cache_gb: float = Field(
+        2.0, ge=0, description="memory for what the LLM read before the pseudo tokens, with placement: after_text (GB)"
+    )
     gradient_checkpointing: bool = Field(
         False, description="compute the LLM's layers anew for the gradient: far less memory, a third more time"
     )
@@ -95,12 +117,25 @@ class TrainSettings(Section):
     threads: PositiveInt = Field(2, description="CPU threads; part of what makes numbers reproducible")
 
 
+class Overlay(Section):
+    """Settings of adapter and training that differ from what else would hold."""
+
+    adapter: dict[str, Any] = Field({}, description="overrides of the section adapter")
+    train: dict[str, Any] = Field({}, description="overrides of the section train")
+
+
+class Variant(Overlay):
+    """config/variants/NAME.yaml: what an experiment beside the main one changes."""
+
+    description: str = Field(min_length=1, description="what it is, in a line")
+
+
 class Config(Section):
     """config/config.yaml."""
 
     config_path: list[Path] = Field(
         [Path("config")],
-        description="folders searched in this order for datasets/NAME.yaml and backbones/NAME.yaml",
+        description="folders searched in this order for datasets/, backbones/ and variants/NAME.yaml",
     )
     roots: dict[str, Path] = Field(
         {}, description="where corpora lie, by name, instead of the folder that their own file gives as root"
@@ -109,6 +144,26 @@ class Config(Section):
         {}, description="where LLMs lie, by the backbone's name, instead of resources/checkpoints/NAME"
     )
     seeds: list[NonNegativeInt] = Field([1111, 2222, 3333], min_length=1, description="one adapter is trained for each")
+    baselines: list[str] = Field(
+        ["text-only", "sound-only", "picture-only", "zero-shot", "linear"],
+        description="rows beside the adapters': variants, the LLM without adapter, a linear model",
+    )
+    ablations: list[str] = Field(
+        [
+            "without-tgm",
+            "without-msf",
+            "scale-8",
+            "scale-16",
+            "scale-32",
+            "without-sound",
+            "without-picture",
+            "tokens-1",
+            "tokens-2",
+            "tokens-8",
+        ],
+        description="variants in results/CORPUS/BACKBONE/ablations/metrics.csv",
+    )
+    bootstrap_samples: PositiveInt = Field(2000, description="draws of clips for intervals and tests")
     segment: SegmentSettings = SegmentSettings()
     acoustic: AcousticSettings = AcousticSettings()
     facial: FacialSettings = FacialSettings()

@@ -24,6 +24,7 @@ wildcard_constraints:
     model=r"[\w.-]+",
     shard=r"\d+",
     seed=r"\d+",
+    variant=r"(/variants/[\w.-]+)?",
 
 
 # Released features come as a file, all others are made here; the name says which (mse/config/files.py).
@@ -64,6 +65,11 @@ def backbone(name):
     return checked(mse_config.load_backbone, CONFIG, name)
 
 
+@cache
+def variant(name):
+    return checked(mse_config.load_variant, CONFIG, name)
+
+
 def as_json(section, **limits):
     return section.model_dump_json(**limits)
 
@@ -80,17 +86,30 @@ def backbone_json(wildcards):
     return as_json(backbone(wildcards.backbone), exclude=beside, exclude_defaults=True)
 
 
-def adapter_json(wildcards):
-    return as_json(
-        mse_config.adapter_settings(CONFIG, dataset(wildcards.dataset), SAID)
-    )
-
-
-def train_settings(wildcards):
+def experiment(wildcards):
+    """What settles how adapters are trained; `variant` is /variants/NAME, or empty for the main experiment."""
     name = wildcards.dataset
-    return mse_config.train_settings(
-        CONFIG, name, dataset(name), backbone(wildcards.backbone), SAID
+    changes = Path(wildcards.get("variant", "")).name
+    overlay = variant(changes) if changes else mse_config.Overlay()
+    return mse_config.Experiment(
+        CONFIG, name, dataset(name), backbone(wildcards.backbone), SAID, overlay
     )
+
+
+def adapter_json(wildcards):
+    return as_json(experiment(wildcards).adapter)
+
+
+def train_json(wildcards):
+    return as_json(experiment(wildcards).train)
+
+
+def decoding(wildcards):
+    return experiment(wildcards).train.decoding
+
+
+def threads_of(wildcards):
+    return experiment(wildcards).train.threads
 
 
 def segment_json(wildcards):
@@ -213,14 +232,31 @@ def text_option(wildcards):
     return "--text" if "text" in dataset(wildcards.dataset).modalities else "--no-text"
 
 
-def of_all_seeds(name):
-    """Input function: a file a seed."""
+def of_all_seeds(name, *within):
+    """Input function: a file a seed, of the main experiment or within a folder of it."""
+    folder = Path("results/{dataset}/{backbone}", *within, "seed-{seed}")
     return lambda wildcards: expand(
-        f"results/{{dataset}}/{{backbone}}/seed-{{seed}}/{name}",
+        str(folder / name),
         dataset=wildcards.dataset,
         backbone=wildcards.backbone,
         seed=CONFIG.seeds,
     )
+
+
+def of_rows(names):
+    """Input function: predictions of rows that stand in a table beside the main one's."""
+
+    def files(wildcards):
+        found = []
+        for name in names:
+            if name in ("zero-shot", "linear"):
+                folder = f"results/{wildcards.dataset}/{wildcards.backbone}/baselines"
+                found.append(f"{folder}/{name}/single/predictions.csv")
+            elif mse_config.applies(variant(name), dataset(wildcards.dataset)):
+                found += of_all_seeds("predictions.csv", "variants", name)(wildcards)
+        return found
+
+    return files
 
 
 def registry_entry(wildcards):
@@ -261,5 +297,5 @@ def llm_folder(wildcards):
 
 def llm_mb(wildcards):
     folder = CHECKPOINTS.get(wildcards.backbone, Path(llm_folder(wildcards)))
-    chosen = backbone(wildcards.backbone)
-    return places.job_mb(folder, chosen, train_settings(wildcards))
+    chosen = experiment(wildcards)
+    return places.job_mb(folder, chosen.backbone, chosen.train, chosen.adapter)

@@ -31,16 +31,16 @@ rule train:
         dataset="work/{dataset}/dataset.h5",
         llm=llm_mark,
     output:
-        config="results/{dataset}/{backbone}/seed-{seed}/adapter/config.json",
-        weights="results/{dataset}/{backbone}/seed-{seed}/adapter/adapter.safetensors",
-        history="results/{dataset}/{backbone}/seed-{seed}/history.csv",
+        config="results/{dataset}/{backbone}{variant}/seed-{seed}/adapter/config.json",
+        weights="results/{dataset}/{backbone}{variant}/seed-{seed}/adapter/adapter.safetensors",
+        history="results/{dataset}/{backbone}{variant}/seed-{seed}/history.csv",
     log:
-        "logs/{dataset}/{backbone}/train-{seed}.log",
+        "logs/{dataset}/{backbone}{variant}/train-{seed}.log",
     benchmark:
-        "benchmarks/{dataset}/{backbone}/train-{seed}.tsv"
+        "benchmarks/{dataset}/{backbone}{variant}/train-{seed}.tsv"
     conda:
         "../../environment.yml"
-    threads: lambda wildcards: train_settings(wildcards).threads
+    threads: threads_of
     resources:
         mem_mb=llm_mb,
         runtime=720,
@@ -48,43 +48,93 @@ rule train:
         llm=llm_folder,
         backbone=backbone_json,
         adapter=adapter_json,
-        settings=lambda wildcards: as_json(train_settings(wildcards)),
+        settings=train_json,
         version=STAGES["train"],
     message:
-        "Training on {wildcards.dataset} with {wildcards.backbone}, seed {wildcards.seed}"
+        "Training on {wildcards.dataset} with {wildcards.backbone}{wildcards.variant}, seed {wildcards.seed}"
     shell:
         "mse train {input.dataset:q} --llm {params.llm:q} --name {wildcards.backbone}"
         " --backbone {params.backbone:q} --seed {wildcards.seed} --out $(dirname {output.config:q})"
         " --history {output.history:q} --adapter {params.adapter:q} --settings {params.settings:q}"
-        " 2>&1 | tee {log:q}"
+        " 2>&1 | tee -a {log:q}"
 
 
 rule predict:
     input:
         dataset="work/{dataset}/dataset.h5",
         llm=llm_mark,
-        adapter="results/{dataset}/{backbone}/seed-{seed}/adapter/config.json",
-        weights="results/{dataset}/{backbone}/seed-{seed}/adapter/adapter.safetensors",
+        adapter="results/{dataset}/{backbone}{variant}/seed-{seed}/adapter/config.json",
+        weights="results/{dataset}/{backbone}{variant}/seed-{seed}/adapter/adapter.safetensors",
     output:
-        "results/{dataset}/{backbone}/seed-{seed}/predictions.csv",
+        "results/{dataset}/{backbone}{variant}/seed-{seed}/predictions.csv",
     log:
-        "logs/{dataset}/{backbone}/predict-{seed}.log",
+        "logs/{dataset}/{backbone}{variant}/predict-{seed}.log",
     benchmark:
-        "benchmarks/{dataset}/{backbone}/predict-{seed}.tsv"
+        "benchmarks/{dataset}/{backbone}{variant}/predict-{seed}.tsv"
     conda:
         "../../environment.yml"
-    threads: lambda wildcards: train_settings(wildcards).threads
+    threads: threads_of
     resources:
         mem_mb=llm_mb,
         runtime=120,
     params:
         llm=llm_folder,
         backbone=backbone_json,
-        settings=lambda wildcards: as_json(train_settings(wildcards)),
+        settings=train_json,
         version=STAGES["predict"],
     message:
-        "Predicting {wildcards.dataset} with {wildcards.backbone}, seed {wildcards.seed}"
+        "Predicting {wildcards.dataset} with {wildcards.backbone}{wildcards.variant}, seed {wildcards.seed}"
     shell:
         "mse predict {input.dataset:q} --llm {params.llm:q} --backbone {params.backbone:q}"
         " --adapter $(dirname {input.adapter:q}) --out {output:q} --settings {params.settings:q}"
         " 2>&1 | tee {log:q}"
+
+
+rule zero_shot:
+    input:
+        dataset="work/{dataset}/dataset.h5",
+        llm=llm_mark,
+    output:
+        "results/{dataset}/{backbone}/baselines/zero-shot/single/predictions.csv",
+    log:
+        "logs/{dataset}/{backbone}/zero-shot.log",
+    benchmark:
+        "benchmarks/{dataset}/{backbone}/zero-shot.tsv"
+    conda:
+        "../../environment.yml"
+    threads: threads_of
+    resources:
+        mem_mb=llm_mb,
+        runtime=120,
+    params:
+        llm=llm_folder,
+        backbone=backbone_json,
+        settings=train_json,
+        version=STAGES["predict"],
+    message:
+        "Asking {wildcards.backbone} without an adapter about {wildcards.dataset}"
+    shell:
+        "mse predict {input.dataset:q} --llm {params.llm:q} --backbone {params.backbone:q}"
+        " --out {output:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
+
+
+rule linear:
+    input:
+        "work/{dataset}/dataset.h5",
+    output:
+        "results/{dataset}/{backbone}/baselines/linear/single/predictions.csv",
+    log:
+        "logs/{dataset}/{backbone}/linear.log",
+    benchmark:
+        "benchmarks/{dataset}/{backbone}/linear.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        version=STAGES["linear"],
+    message:
+        "Fitting a linear model to {wildcards.dataset}"
+    shell:
+        "mse linear {input:q} --out {output:q} 2>&1 | tee {log:q}"

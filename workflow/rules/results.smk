@@ -5,8 +5,10 @@ rule score:
     input:
         dataset="work/{dataset}/dataset.h5",
         predictions=of_all_seeds("predictions.csv"),
+        beside=of_rows(CONFIG.baselines),
     output:
-        "results/{dataset}/{backbone}/metrics.csv",
+        metrics="results/{dataset}/{backbone}/metrics.csv",
+        intervals="results/{dataset}/{backbone}/intervals.csv",
     log:
         "logs/{dataset}/{backbone}/score.log",
     benchmark:
@@ -15,13 +17,32 @@ rule score:
         "../../environment.yml"
     resources:
         mem_mb=1000,
-        runtime=10,
+        runtime=30,
     params:
+        decoding=decoding,
+        samples=CONFIG.bootstrap_samples,
         version=STAGES["score"],
     message:
         "Scoring {wildcards.dataset} with {wildcards.backbone}"
     shell:
-        "mse score {input.predictions:q} --dataset {input.dataset:q} --out {output:q} 2>&1 | tee {log:q}"
+        "mse score {input.predictions:q} {input.beside:q} --dataset {input.dataset:q} --out {output.metrics:q}"
+        " --intervals {output.intervals:q} --decoding {params.decoding} --samples {params.samples} 2>&1 | tee {log:q}"
+
+
+use rule score as score_ablations with:
+    input:
+        dataset="work/{dataset}/dataset.h5",
+        predictions=of_all_seeds("predictions.csv"),
+        beside=of_rows(CONFIG.ablations),
+    output:
+        metrics="results/{dataset}/{backbone}/ablations/metrics.csv",
+        intervals="results/{dataset}/{backbone}/ablations/intervals.csv",
+    log:
+        "logs/{dataset}/{backbone}/ablations/score.log",
+    benchmark:
+        "benchmarks/{dataset}/{backbone}/ablations/score.tsv"
+    message:
+        "Scoring the ablations of {wildcards.dataset} with {wildcards.backbone}"
 
 
 rule plot_training:

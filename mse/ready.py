@@ -1,0 +1,89 @@
+"""What training and answering share: an LLM made ready for a corpus, on a device, with the same numbers each time."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from mse.backbones import memory
+from mse.backbones.llm import FrozenLLM, reads_at_most
+from mse.backbones.load import load_config, load_tokenizer
+from mse.backbones.wording import Surroundings, Wording
+from mse.config import AdapterSettings, Backbone, TrainSettings
+from mse.data import ClipDataset
+from mse.errors import UserError
+from mse.labels import LabelText
+from mse.progress import say
+
+
+def load_llm(
+    folder: Path,
+    backbone: Backbone,
+    dataset: ClipDataset,
+    labels: LabelText,
+    settings: TrainSettings,
+    adapter: AdapterSettings | None,
+    training: bool,
+) -> FrozenLLM:
+    """The frozen LLM, ready for the clips of a dataset.
+
+    Args:
+        folder: weights and tokenizer.
+        backbone: marks, dtype and quantisation.
+        dataset: its preamble, prompt and texts.
+        labels: the legal answers.
+        settings: batch size, longest text, device and memory for texts.
+        adapter: how many pseudo tokens there are, and where they stand; None: there are none.
+        training: whether gradients will be computed.
+
+    Raises:
+        UserError: the LLM can't be loaded, can't write every label, or needs more memory than is free.
+    """
+    device = chosen_device(settings.device)
+    around = Surroundings(
+        dataset.preamble,
+        dataset.prompt,
+        labels.legal(),
+        settings.max_text_tokens,
+        adapter.pseudo_tokens if adapter else 0,
+        adapter.placement if adapter else "before_text",
+    )
+    words = Wording(load_tokenizer(folder), backbone, around)
+    say(words.described(dataset.texts, reads_at_most(load_config(folder))))
+    recompute = training and settings.gradient_checkpointing
+    kept = _kept_bytes(folder, backbone, words, dataset.texts, settings.text_cache_gb, device)
+    needs = memory.estimate(folder, backbone, settings.batch_size, words.longest_context, training, recompute, device)
+    memory.require(needs, device, kept)
+    memory.return_freed_memory()
+    return FrozenLLM(folder, backbone, words, device, recompute, kept)
+
+
+def _kept_bytes(
+    folder: Path, backbone: Backbone, words: Wording, texts: Sequence[str], limit_gb: float, device: torch.device
+) -> float:
+    """Memory for what the LLM reads of texts before the pseudo tokens: what they all take, or the limit."""
+    if words.around.placement == "before_text":
+        return 0.0
+    tokens = sum(len(words.text_ids(text)) + len(words.closing) for text in set(texts))
+    return min(1e9 * limit_gb, memory.of_read_tokens(folder, backbone, device, tokens))
+
+
+def reproducible(threads: int) -> None:
+    """Same machine, same number of threads, same bytes."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA wants for that, before its first use
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 (torch hides it from checkers)
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of a setting; `auto` is a GPU where there is one.
+
+    Raises:
+        UserError: a GPU is asked for, and there is none.
+    """
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise UserError("train.device = 'cuda', but torch sees no GPU here; device: auto, or a torch built for CUDA")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")

@@ -1,0 +1,90 @@
+"""A training run's state on disk after each epoch, so that one that was killed goes on where it was."""
+
+import hashlib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mse.adapter import AdapterConfig
+from mse.atomic import replacing
+from mse.progress import say
+
+STATE_NAME = "unfinished.pt"  # beside the adapter, until it is finished
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        rows: of history.csv, one an epoch.
+        best: the best validation so far, more is better.
+        best_epoch: its epoch.
+        best_weights: the adapter's then.
+    """
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best: float = -float("inf")
+    best_epoch: int = 0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are finished."""
+        return len(self.rows)
+
+
+def fingerprint(config: AdapterConfig, dataset_path: Path) -> str:
+    """What a run depends on; the state of another one is not taken up.
+
+    Args:
+        config: of the adapter: LLM, settings, seed, features.
+        dataset_path: dataset.h5.
+    """
+    return hashlib.sha256(config.model_dump_json().encode() + dataset_path.read_bytes()).hexdigest()
+
+
+def save_state(folder: Path, run: str, progress: Progress, parts: dict[str, Any]) -> None:
+    """Write the state, whole or not at all.
+
+    Args:
+        folder: of the adapter.
+        run: its fingerprint.
+        progress: how far it is.
+        parts: what has a `state_dict`: adapter, optimiser, schedule; and `generator`.
+    """
+    states = {name: part.get_state() if name == "generator" else part.state_dict() for name, part in parts.items()}
+    with replacing(folder / STATE_NAME) as partial:
+        torch.save({"run": run, "progress": asdict(progress), "states": states}, partial)
+
+
+def load_state(folder: Path, run: str, parts: dict[str, Any]) -> Progress:
+    """Put a run's parts into the state that it was in; without one of the same run nothing happens.
+
+    Args:
+        folder: of the adapter.
+        run: its fingerprint.
+        parts: as for `save_state`.
+
+    Returns:
+        how far it is.
+    """
+    path = folder / STATE_NAME
+    if not path.is_file():
+        return Progress()
+    try:
+        saved = torch.load(path, weights_only=True, map_location="cpu")
+        same = saved["run"] == run
+    except Exception:  # whatever a foreign or damaged file makes the library raise
+        same = False
+    if not same:
+        say(f"{path}: of another run; training begins anew")
+        return Progress()
+    for name, part in parts.items():
+        (part.set_state if name == "generator" else part.load_state_dict)(saved["states"][name])
+    progress = Progress(**{each.name: saved["progress"][each.name] for each in fields(Progress)})
+    say(f"{path}: going on after epoch {progress.epoch}")
+    return progress

@@ -1,0 +1,128 @@
+"""The tables of an experiment: a row for each model, run and decoding, intervals, tests."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mse.errors import UserError
+from mse.score import score
+from tests.conftest import ROOT
+from tests.made import make_dataset
+from tests.test_cli import mse
+
+N = 60  # test clips of the made corpus
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("corpus"), clips=4 * N)
+
+
+def labels(corpus: Path) -> pd.Series:
+    manifest = pd.read_csv(corpus.parent / "manifest.csv", dtype={"label": float})
+    return manifest[manifest["split"] == "test"].set_index("clip_id")["label"]
+
+
+def write(folder: Path, model: str, run: str, truth: pd.Series, error: object, decodings: bool = True) -> Path:
+    """Predictions that are off by an error, in all decodings."""
+    table = pd.DataFrame({"clip_id": truth.index, "prediction": (truth + error).to_numpy(), "label": truth.to_numpy()})
+    if decodings:
+        table = table.assign(generate=table["prediction"], constrained=table["prediction"] + 0.5)
+        table = table.assign(expected=table["prediction"])
+    path = folder / model / run / "predictions.csv"
+    path.parent.mkdir(parents=True)
+    table.assign(text="").to_csv(path, index=False)
+    return path
+
+
+def test_rows_of_all_models(corpus: Path, tmp_path: Path) -> None:
+    truth = labels(corpus)
+    first = write(tmp_path, "llm", "seed-1", truth, 0.1)
+    table = pd.read_csv(first)
+    table.loc[0, "generate"] = np.nan  # an answer that was no number
+    table.to_csv(first, index=False)
+    paths = [
+        first,
+        write(tmp_path, "llm", "seed-2", truth, 0.3),
+        write(tmp_path, "text-only", "seed-1", truth, 1.0),
+        write(tmp_path, "text-only", "seed-2", truth, 1.4),
+        write(tmp_path, "linear", "single", truth, 0.7, decodings=False),
+    ]
+    score(corpus, paths, tmp_path / "metrics.csv", tmp_path / "intervals.csv", samples=200)
+    metrics = pd.read_csv(tmp_path / "metrics.csv", keep_default_na=False, na_values={"corr": "", "mae": ""})
+    named = [*zip(metrics["model"], metrics["decoding"], metrics["run"], strict=True)]
+    runs = ["seed-1", "seed-2", "mean", "sd"]
+    assert named == [
+        *(("llm", way, run) for way in ("generate", "constrained", "expected") for run in runs),
+        ("text-only", "expected", "mean"),
+        ("text-only", "expected", "sd"),
+        ("linear", "", "single"),
+        ("constant", "", "single"),
+    ]
+    mae = {name: value for name, value in zip(named, metrics["mae"], strict=True)}
+    train = pd.read_csv(corpus.parent / "manifest.csv").query("split == 'train'")["label"].mean()
+    missed = abs(truth.iloc[0] - train)
+    assert mae["llm", "generate", "seed-1"] == pytest.approx((missed + 0.1 * (N - 1)) / N, abs=1e-4)
+    assert mae["llm", "constrained", "mean"] == pytest.approx(0.7, abs=1e-4)
+    assert mae["llm", "expected", "sd"] == pytest.approx(0.2 / 2**0.5, abs=1e-4)
+    assert mae["text-only", "expected", "mean"] == pytest.approx(1.2, abs=1e-4)
+    assert mae["constant", "", "single"] == pytest.approx((truth - train).abs().mean(), abs=1e-4)
+    unparseable = dict(zip(named, metrics["unparseable"], strict=True))
+    assert unparseable["llm", "generate", "seed-1"] == 1 and unparseable["llm", "expected", "seed-1"] == 0
+    assert set(metrics["unparseable_scored_as"]) == {f"training mean {train:.3f}"} and set(metrics["n"]) == {N}
+
+
+def test_intervals_and_tests_against_the_first_model(corpus: Path, tmp_path: Path) -> None:
+    truth, noise = labels(corpus), np.random.default_rng(1)
+    paths = [
+        write(tmp_path, "llm", "seed-1", truth, noise.normal(0, 0.5, N)),
+        write(tmp_path, "alike", "seed-1", truth, noise.normal(0, 0.5, N)),
+        write(tmp_path, "worse", "seed-1", truth, noise.normal(0, 2.0, N)),
+    ]
+    score(corpus, paths, tmp_path / "metrics.csv", tmp_path / "intervals.csv", samples=1000)
+    rows = pd.read_csv(tmp_path / "intervals.csv", keep_default_na=False, na_values={"p": ""})
+    mae = rows[rows["metric"] == "mae"].astype({"value": float, "low": float, "high": float, "difference": float})
+    by = {(row.model, row.decoding): row for row in mae.itertuples()}
+    assert len(by) == 3 + 2 + 1
+    for row in by.values():
+        assert row.low < row.value < row.high
+    itself, alike, worse = by["llm", "expected"], by["alike", "expected"], by["worse", "expected"]
+    assert itself.difference == 0 and itself.p == 1
+    assert alike.p > 0.05 and worse.p < 0.01
+    assert worse.difference == pytest.approx(worse.value - itself.value, abs=1e-4)
+    assert float(worse.difference_low) > 0
+
+
+def test_collapsed_run_is_not_left_out_of_the_mean(corpus: Path, tmp_path: Path) -> None:
+    truth = labels(corpus)
+    paths = [write(tmp_path, "llm", "a", truth, 0.0), write(tmp_path, "llm", "b", truth, 0.0)]
+    table = pd.read_csv(paths[1])
+    table.assign(expected=0.5).to_csv(paths[1], index=False)
+    score(corpus, paths, tmp_path / "m.csv")
+    metrics = pd.read_csv(tmp_path / "m.csv").query("decoding == 'expected'").set_index("run")
+    assert metrics.loc["a", "corr"] == 1.0
+    assert np.isnan(metrics.loc[["b", "mean", "sd"], "corr"]).all()
+
+
+def test_tables_of_other_clips_are_not_mixed(corpus: Path, tmp_path: Path) -> None:
+    truth = labels(corpus)
+    paths = [write(tmp_path, "llm", "a", truth, 0.0), write(tmp_path, "llm", "b", truth.iloc[1:], 0.0)]
+    with pytest.raises(UserError, match="not the same clips"):
+        score(corpus, paths, tmp_path / "m.csv")
+
+
+def test_any_two_models_are_compared(corpus: Path, tmp_path: Path) -> None:
+    truth, noise = labels(corpus), np.random.default_rng(2)
+    good, other = (write(tmp_path, "good", run, truth, noise.normal(0, 0.3, N), False) for run in ("1", "2"))
+    bad = write(tmp_path, "bad", "1", truth.iloc[::-1], noise.normal(0, 1.5, N), False)
+    config = ["--task", "mosi", "--config", str(ROOT / "config/config.yaml"), "--samples", "300"]
+    done = mse("compare", str(good), str(other), "--against", str(bad), *config, "--out", str(tmp_path / "c.csv"))
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "c.csv").set_index("metric")
+    assert list(table.columns) == ["value", "low", "high", "difference", "difference_low", "difference_high", "p"]
+    assert table.loc["mae", "difference"] < -0.5 and table.loc["mae", "p"] < 0.01
+    fewer = write(tmp_path, "fewer", "1", truth.iloc[1:], 0.0, False)
+    done = mse("compare", str(good), "--against", str(fewer), *config)
+    assert done.returncode == 1 and "not the same clips and labels" in done.stderr

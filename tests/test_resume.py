@@ -1,0 +1,93 @@
+"""A run that is killed loses no epoch, and ends with the bytes of one that was not."""
+
+import multiprocessing
+import random
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mse.adapter import AdapterConfig
+from mse.config import AdapterSettings, TrainSettings
+from mse.resume import STATE_NAME, Progress, fingerprint, load_state, save_state
+from mse.train import train
+from tests.made import make_dataset
+from tests.test_train import MARKS, SHAPE
+
+SETTINGS = TrainSettings(
+    schedule_epochs=10, batch_size=2, learning_rate=3e-3, threads=1, input_noise=0.1, modality_dropout=0.3
+)
+RESULT = ["adapter/adapter.safetensors", "adapter/config.json", "history.csv"]
+PROCESSES = multiprocessing.get_context("forkserver")  # processes that have loaded the libraries already
+
+
+def trained(data: Path, llm: Path, out: Path, shape: AdapterSettings) -> None:
+    train(data, llm, "tiny", MARKS, shape, SETTINGS, 1, out / "adapter", out / "history.csv")
+
+
+def bytes_of(out: Path) -> list[bytes]:
+    return [(out / name).read_bytes() for name in RESULT]
+
+
+@pytest.mark.parametrize("placement", ["before_text", "after_text"])
+def test_killed_at_random_moments(
+    tmp_path: Path, tiny_llm: Path, placement: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """SIGKILL at five random moments for each placement, from the first epoch's end on: ten in all."""
+    PROCESSES.set_forkserver_preload(["mse.train"])
+    data = make_dataset(tmp_path)
+    shape = SHAPE.model_copy(update={"placement": placement})
+    whole = tmp_path / "whole"
+    start = time.monotonic()
+    trained(data, tiny_llm, whole, shape)
+    lasted = time.monotonic() - start
+    moments = random.Random(placement)
+    for number in range(5):
+        out = tmp_path / f"killed-{number}"
+        process = PROCESSES.Process(target=trained, args=(data, tiny_llm, out, shape))
+        process.start()
+        until = time.monotonic() + 300
+        while not (out / "adapter" / STATE_NAME).exists() and process.is_alive():
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.7 * lasted))
+        process.kill()
+        process.join()
+        trained(data, tiny_llm, out, shape)
+        assert bytes_of(out) == bytes_of(whole)
+        assert not (out / "adapter" / STATE_NAME).exists()
+    assert capfd.readouterr().err.count("going on after epoch") >= 3  # a kill may come after the end
+
+
+def parts() -> dict[str, object]:
+    layer = torch.nn.Linear(2, 2)
+    return {
+        "adapter": layer,
+        "optimiser": torch.optim.AdamW(layer.parameters()),
+        "generator": torch.Generator().manual_seed(3),
+    }
+
+
+def test_state_of_another_run_or_a_damaged_one_is_not_taken_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_state(tmp_path, "one", Progress([{"epoch": 1}], 0.5, 1, {"w": torch.ones(2)}), parts())
+    assert load_state(tmp_path, "one", parts()).epoch == 1
+    assert load_state(tmp_path, "two", parts()).epoch == 0
+    (tmp_path / STATE_NAME).write_bytes((tmp_path / STATE_NAME).read_bytes()[:100])
+    assert load_state(tmp_path, "one", parts()).epoch == 0
+    assert capsys.readouterr().err.count("of another run; training begins anew") == 2
+
+
+def test_run_is_told_by_all_that_it_depends_on(tmp_path: Path) -> None:
+    (tmp_path / "a.h5").write_bytes(b"a")
+    (tmp_path / "b.h5").write_bytes(b"b")
+    config = AdapterConfig(acoustic_width=1, facial_width=1, text_width=8, seed=1)
+    seen = {
+        fingerprint(config, tmp_path / "a.h5"),
+        fingerprint(config, tmp_path / "b.h5"),
+        fingerprint(config.model_copy(update={"seed": 2}), tmp_path / "a.h5"),
+        fingerprint(config.model_copy(update={"train": TrainSettings(batch_size=3)}), tmp_path / "a.h5"),
+    }
+    assert len(seen) == 4
