@@ -49,6 +49,30 @@ def clip_context(llm: FrozenLLM, adapter: MSEAdapter | None, batch: Batch) -> Co
 
 
 @torch.inference_mode()
+def answer_batch(
+    llm: FrozenLLM, adapter: MSEAdapter | None, batch: Batch, decodings: Collection[Decoding]
+) -> tuple[list[str], npt.NDArray[np.int64], Values]:
+    """The LLM's answers to B clips, as far as the decodings need them, else empty.
+
+    Args:
+        llm: the frozen LLM.
+        adapter: makes the pseudo tokens; None: there are none.
+        batch: the clips.
+        decodings: ways of reading them out.
+
+    Returns:
+        texts as generated (B); places of the answers found along the tree (B,); probabilities of the legal answers,
+        given that one of them is written (B, K).
+    """
+    context = clip_context(llm, adapter, batch)
+    texts = llm.generate(context) if "generate" in decodings else []
+    if not set(decodings) - {"generate"}:
+        return texts, np.zeros(0, np.int64), np.zeros((0, len(llm.words.around.answers)))
+    logits = llm.answer_logits(context)
+    likelihoods = nn.functional.softmax(llm.answers.log_likelihoods(logits).double(), dim=1)
+    return texts, np.array(llm.answers.greedy(logits)), likelihoods.cpu().numpy()
+
+
 def answer(
     dataset: ClipDataset,
     indices: Sequence[int],
@@ -76,26 +100,27 @@ def answer(
     """
     if adapter is not None:
         adapter.eval()
-    order = sorted(range(len(indices)), key=lambda place: len(llm.words.text_ids(dataset.texts[indices[place]])))
-    values = np.array([labels.read(text) for text in llm.words.around.answers], np.float64)  # (K,)
-    texts, likelihoods, greedy = [""] * len(indices), np.zeros((len(indices), len(values))), np.zeros(len(indices), int)
+    lengths = [len(llm.words.text_ids(dataset.texts[index])) for index in indices]
+    order = sorted(range(len(indices)), key=lambda place: lengths[place])
     starts = range(0, len(order), batch_size)
+    batches = []
     for start in track(starts, "answering", len(starts), "batches"):
-        places = order[start : start + batch_size]
-        context = clip_context(llm, adapter, collate([dataset[indices[place]] for place in places]))
-        if "generate" in decodings:
-            for place, text in zip(places, llm.generate(context), strict=True):
-                texts[place] = text
-        if set(decodings) != {"generate"}:
-            logits = llm.answer_logits(context)
-            likelihoods[places] = nn.functional.softmax(llm.answers.log_likelihoods(logits).double(), dim=1).cpu()
-            greedy[places] = llm.answers.greedy(logits)
+        clips = [dataset[indices[place]] for place in order[start : start + batch_size]]
+        batches.append(answer_batch(llm, adapter, collate(clips), decodings))
+    back = np.argsort(order)
+    values = np.array([labels.read(text) for text in llm.words.around.answers], np.float64)  # (K,)
     predictions: dict[Decoding, Values] = {}
+    texts = [""] * len(indices)
     if "generate" in decodings:
+        written = [text for batch in batches for text in batch[0]]
+        texts = [written[place] for place in back]
         predictions["generate"] = np.array([labels.read(text) for text in texts], np.float64)  # None becomes NaN
+    if not set(decodings) - {"generate"}:
+        return Answers(predictions, texts, None)
+    probabilities = np.concatenate([batch[2] for batch in batches])[back]
     if "constrained" in decodings:
-        predictions["constrained"] = values[greedy]
+        predictions["constrained"] = values[np.concatenate([batch[1] for batch in batches])[back]]
     if "expected" in decodings:
-        likeliest = values[likelihoods.argmax(axis=1)]
-        predictions["expected"] = likelihoods @ values if isinstance(task, Intensity) else likeliest
-    return Answers(predictions, texts, likelihoods if set(decodings) != {"generate"} else None)
+        likeliest = values[probabilities.argmax(axis=1)]
+        predictions["expected"] = probabilities @ values if isinstance(task, Intensity) else likeliest
+    return Answers(predictions, texts, probabilities)

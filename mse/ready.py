@@ -41,6 +41,25 @@ def load_llm(
         UserError: the LLM can't be loaded, can't write every label, or needs more memory than is free.
     """
     device = chosen_device(settings.device)
+    words = wording(folder, backbone, dataset, labels, settings, adapter)
+    say(words.described(dataset.texts, reads_at_most(load_config(folder))))
+    recompute = training and settings.gradient_checkpointing
+    kept = _kept_bytes(folder, backbone, words, dataset.texts, settings.text_cache_gb, device)
+    needs = memory.estimate(folder, backbone, settings.batch_size, words.longest_context, training, recompute, device)
+    memory.require(needs, device, kept)
+    memory.return_freed_memory()
+    return FrozenLLM(folder, backbone, words, device, recompute, kept)
+
+
+def wording(
+    folder: Path,
+    backbone: Backbone,
+    dataset: ClipDataset,
+    labels: LabelText,
+    settings: TrainSettings,
+    adapter: AdapterSettings | None,
+) -> Wording:
+    """What the LLM reads around the clips of a dataset; arguments and errors are those of `load_llm`."""
     around = Surroundings(
         dataset.preamble,
         dataset.prompt,
@@ -49,14 +68,7 @@ def load_llm(
         adapter.pseudo_tokens if adapter else 0,
         adapter.placement if adapter else "before_text",
     )
-    words = Wording(load_tokenizer(folder), backbone, around)
-    say(words.described(dataset.texts, reads_at_most(load_config(folder))))
-    recompute = training and settings.gradient_checkpointing
-    kept = _kept_bytes(folder, backbone, words, dataset.texts, settings.text_cache_gb, device)
-    needs = memory.estimate(folder, backbone, settings.batch_size, words.longest_context, training, recompute, device)
-    memory.require(needs, device, kept)
-    memory.return_freed_memory()
-    return FrozenLLM(folder, backbone, words, device, recompute, kept)
+    return Wording(load_tokenizer(folder), backbone, around)
 
 
 def _kept_bytes(
