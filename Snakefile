@@ -22,3 +22,4 @@ rule all:
         "results/demo/smollm2/figures/training.svg",
         "results/demo/smollm2/figures/predictions.svg",
         "results/demo/smollm2/figures/coverage.svg",
+        "results/demo/smollm2/figures/comparison.svg",

@@ -139,6 +139,38 @@ def _scatter(tables: Sequence[pd.DataFrame], task: Intensity) -> Figure:
     return figure
 
 
+def comparison(intervals: Path, out: Path) -> None:
+    """Each model's value with its 95 % interval over clips, the first model's as a band behind the others'.
+
+    Args:
+        intervals: intervals.csv.
+        out: the figure.
+    """
+    numbers = ("value", "low", "high", "p")
+    table = read_table(intervals, ("model", "decoding", "metric"), numbers, "mse score")
+    titles = {"mae": "MAE (less is better)", "corr": "correlation r"}
+    titles |= {"accuracy": "accuracy", "weighted_f1": "weighted F1"}
+    shown = [(name, title) for name, title in titles.items() if name in set(table["metric"])]
+    names = [
+        f"{model} ({way})" if way else model
+        for model, way in table[["model", "decoding"]].drop_duplicates().itertuples(index=False)
+    ]
+    reference = table[(table["model"] == table["model"].iloc[0]) & (table["p"] == 1)]
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(shown), figsize=(4.8 * len(shown), 0.8 + 0.32 * len(names)), sharey=True)
+        for axis, (metric, title) in zip(np.atleast_1d(axes), shown, strict=True):
+            rows, first = table[table["metric"] == metric], reference[reference["metric"] == metric]
+            if len(first):  # not where the metric is undefined
+                axis.axvspan(first["low"].iloc[0], first["high"].iloc[0], color=BLUE, alpha=0.12, linewidth=0)
+            places = np.arange(len(rows))
+            axis.hlines(places, rows["low"], rows["high"], color=GREY, linewidth=2)
+            colours = [BLUE if model == table["model"].iloc[0] else ORANGE for model in rows["model"]]
+            axis.scatter(rows["value"], places, color=colours, zorder=3, s=28)
+            axis.set(title=title, yticks=places, yticklabels=names)
+        axis.invert_yaxis()
+        _save(figure, out)
+
+
 def coverage(quality: Path, out: Path) -> None:
     """The share of each clip's frames that could be measured, clips sorted, one panel a modality.
 

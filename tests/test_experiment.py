@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from mse.errors import UserError
+from mse.plots import comparison
 from mse.score import score
 from tests.conftest import ROOT
 from tests.made import make_dataset
@@ -93,6 +94,18 @@ def test_intervals_and_tests_against_the_first_model(corpus: Path, tmp_path: Pat
     assert alike.p > 0.05 and worse.p < 0.01
     assert worse.difference == pytest.approx(worse.value - itself.value, abs=1e-4)
     assert float(worse.difference_low) > 0
+
+
+def test_models_are_drawn_the_same_twice(corpus: Path, tmp_path: Path) -> None:
+    truth, noise = labels(corpus), np.random.default_rng(1)
+    paths = [write(tmp_path, name, "1", truth, noise.normal(0, sd, N)) for name, sd in (("llm", 0.5), ("text-only", 1))]
+    score(corpus, paths, tmp_path / "m.csv", tmp_path / "intervals.csv", samples=50)
+    for out in ("a.svg", "b.svg"):
+        comparison(tmp_path / "intervals.csv", tmp_path / out)
+    drawn = (tmp_path / "a.svg").read_text()
+    assert drawn == (tmp_path / "b.svg").read_text()
+    for name in ("llm (generate)", "llm (expected)", "text-only (expected)", "constant", "MAE", "correlation"):
+        assert f"<!-- {name}" in drawn
 
 
 def test_collapsed_run_is_not_left_out_of_the_mean(corpus: Path, tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], P
 
 @pytest.fixture(scope="module")
 def finished(checkout: Path) -> Path:
-    figures = [f"results/demo/smollm2/figures/{name}.svg" for name in ("training", "predictions", "coverage")]
+    figures = [
+        f"results/demo/smollm2/figures/{name}.svg" for name in ("training", "predictions", "coverage", "comparison")
+    ]
     done = snakemake(checkout, *SHORT, "--", TABLE, *figures)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
     assert all((checkout / figure).stat().st_size > 5000 for figure in figures)

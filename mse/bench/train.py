@@ -108,12 +108,23 @@ def bench_train(job: Job) -> pd.DataFrame:
 
 def _ask(pipe: Connection) -> Any:
     try:
-        return pipe.recv()
+        told = pipe.recv()
     except EOFError as e:
-        raise UserError("mse bench train: a side of the benchmark ended; its message stands above") from e
+        raise UserError("mse bench train: a side of the benchmark died; its message stands above") from e
+    if isinstance(told, UserError):
+        raise told
+    return told
 
 
 def _serve(pipe: Connection, job: Job, side: str) -> None:
+    """A side's process."""
+    try:
+        _work(pipe, job, side)
+    except UserError as e:
+        pipe.send(e)
+
+
+def _work(pipe: Connection, job: Job, side: str) -> None:
     """Load a side, then do what is asked for until None comes."""
     reproducible(job.settings.threads)
     with ClipDataset(job.dataset_path) as dataset:

@@ -131,3 +131,11 @@ def plot_coverage(quality: Annotated[Path, typer.Argument(help="quality.csv.")],
     from mse.plots import coverage
 
     coverage(quality, out)
+
+
+@plot_app.command("comparison")
+def plot_comparison(intervals: Annotated[Path, typer.Argument(help="intervals.csv.")], out: Out) -> None:
+    """Each model's metrics with their 95 % intervals."""
+    from mse.plots import comparison
+
+    comparison(intervals, out)

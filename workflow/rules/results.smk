@@ -104,3 +104,23 @@ rule plot_coverage:
         "Drawing the coverage of {wildcards.dataset}"
     shell:
         "mse plot coverage {input:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
+rule plot_comparison:
+    input:
+        "results/{dataset}/{backbone}/intervals.csv",
+    output:
+        "results/{dataset}/{backbone}/figures/comparison.{format}",
+    log:
+        "logs/{dataset}/{backbone}/plot-comparison.{format}.log",
+    benchmark:
+        "benchmarks/{dataset}/{backbone}/plot-comparison.{format}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    message:
+        "Drawing the models of {wildcards.dataset} with {wildcards.backbone} beside each other"
+    shell:
+        "mse plot comparison {input:q} --out {output:q} 2>&1 | tee {log:q}"
