@@ -168,6 +168,32 @@ def interval_lines(row: Bootstrapped, reference: Bootstrapped) -> list[dict[str,
     return lines
 
 
+def best_epochs(histories: Sequence[Path], key: str) -> pd.DataFrame:
+    """What models reached on the validation split, on which choices are made before the test split is looked at.
+
+    Args:
+        histories: MODEL/RUN/history.csv of runs.
+        key: the metric that chose each run's best epoch.
+
+    Returns:
+        A line a model: runs, and mean and standard deviation over them of the best epoch's number and metrics.
+
+    Raises:
+        UserError: a table lacks the metric.
+    """
+    column = f"valid_{key}"
+    rows = []
+    for path in histories:
+        table = read_table(path, (), (), "mse train")
+        if column not in table or table[column].isna().all():
+            raise UserError(f"{path}: no {column}; --key takes one of its columns valid_..., without that beginning")
+        best = table[column].idxmin() if key == "mae" else table[column].idxmax()
+        rows.append({"model": _model(path), "runs": 1, **table.drop(columns="train_loss").loc[best]})
+    every = pd.DataFrame(rows).groupby("model", sort=False)
+    spread = every.mean().join(every.std(ddof=1).drop(columns="runs"), rsuffix="_sd")
+    return spread.assign(runs=every["runs"].sum()).reset_index()
+
+
 def compare_tables(
     task: Task, first: Sequence[Path], second: Sequence[Path], training_mean: float | None, samples: int
 ) -> pd.DataFrame:

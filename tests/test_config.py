@@ -28,16 +28,16 @@ def test_everything_that_ships_is_valid() -> None:
     datasets = sorted((ROOT / "config").rglob("datasets/*.yaml"))
     backbones = sorted((ROOT / "config").rglob("backbones/*.yaml"))
     variants = sorted((ROOT / "config").rglob("variants/*.yaml"))
-    assert (len(datasets), len(backbones), len(variants)) == (14, 8, 13)
+    assert (len(datasets), len(backbones), len(variants)) == (14, 8, 21)
     every = config.Config(config_path=[ROOT / "config"])
     for path in datasets:
         config.load_dataset(every, path.stem)
     for path in backbones:
         assert config.load_backbone(every, path.stem).license
     named = {*every.ablations, *every.baselines} - {"zero-shot", "linear"}
-    assert named == {path.stem for path in variants}
-    for name in named:
-        assert config.load_variant(every, name).description
+    assert named <= {path.stem for path in variants}
+    for path in variants:
+        assert config.load_variant(every, path.stem).description
 
 
 def test_schemas_are_up_to_date(tmp_path: Path) -> None:

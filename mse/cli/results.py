@@ -102,6 +102,20 @@ def _show(table: Any, out: Path | None) -> None:
             partial.write_text(text, encoding="utf-8")
 
 
+@app.command(rich_help_panel=RESULTS)
+def validation(
+    histories: Annotated[list[Path], typer.Argument(help="history.csv of runs, MODEL/RUN/history.csv each.")],
+    key: Annotated[str, typer.Option(help="Metric that chose the best epoch: mae, weighted_f1, ...")] = "mae",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write; without it the table is shown.")
+    ] = None,
+) -> None:
+    """What models reached on the validation split in their best epochs: mean and deviation over their runs."""
+    from mse.score import best_epochs
+
+    _show(best_epochs(histories, key), out)
+
+
 @plot_app.command("training")
 def plot_training(
     histories: Annotated[list[Path], typer.Argument(help="history.csv of each seed.")],
