@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from mse.adapter import AdapterConfig, MSEAdapter
 from mse.answer import clip_context
+from mse.backbones import load
 from mse.backbones.llm import FrozenLLM
 from mse.backbones.load import load_tokenizer
 from mse.backbones.memory import Estimate, available, estimate, require
@@ -103,6 +105,54 @@ def test_batch_equals_each_clip_alone_read_plainly(tiny: Callable[[str], Path], 
         written.append(llm.words.written(ids))
     assert llm.answer_loss(context, answers).item() == pytest.approx(total / sum(map(len, answers)), rel=1e-4)
     assert llm.generate(context) == written
+    legal = [AROUND.answers.index(text) for text in ("+1.2", "1", "-0.3")]
+    told = llm.answers.log_likelihoods(llm.answer_logits(context))[range(3), legal]
+    assert -told.sum().item() == pytest.approx(total, rel=1e-4)  # the tree's own attention mask, in each architecture
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_pseudo_tokens_after_the_text(tiny: Callable[[str], Path], kind: str) -> None:
+    llm = frozen(tiny(kind), replace(AROUND, placement="after_text"))
+    pseudo = pseudo_tokens(llm)
+    context = llm.context(pseudo, TEXTS)
+    table = llm.model.get_input_embeddings()
+    totals = []
+    for tokens, text in zip(pseudo, TEXTS, strict=True):
+        answer = llm.words.answer_ids("-0.3")
+        before, after = (
+            table(torch.tensor([ids], dtype=torch.long))
+            for ids in (
+                [*llm.words.opening, *llm.words.text_ids(text), *llm.words.closing[:-1]],
+                [llm.words.closing[-1], *answer],
+            )
+        )
+        read = torch.cat([before, tokens[None], after], dim=1)
+        logits = llm.model(inputs_embeds=read, use_cache=False).logits[0]
+        totals.append(-cross_entropy(logits[-len(answer) - 1 : -1], torch.tensor(answer), reduction="sum").item())
+    told = llm.answers.log_likelihoods(llm.answer_logits(context))[:, AROUND.answers.index("-0.3")]
+    assert told.tolist() == pytest.approx(totals, rel=1e-4)
+    assert llm.answer_loss(context, [answer] * 3).item() == pytest.approx(-sum(totals) / 3 / len(answer), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
+def test_attention_that_adds_its_mask_tells_the_same(
+    tiny: Callable[[str], Path], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some architectures know torch's fused attention not at all."""
+    told = []
+    known = load.load_config
+    for implementation in ("sdpa", "eager"):
+
+        def configured(folder: Path, implementation: str = implementation) -> Any:
+            config = known(folder)
+            config._attn_implementation = implementation
+            return config
+
+        monkeypatch.setattr(load, "load_config", configured)
+        llm = frozen(tiny(kind), AROUND)
+        assert llm.model.config._attn_implementation == implementation
+        told.append(llm.answers.log_likelihoods(llm.answer_logits(llm.context(pseudo_tokens(llm), TEXTS))))
+    assert torch.allclose(*told, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)

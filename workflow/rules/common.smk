@@ -104,6 +104,12 @@ def train_json(wildcards):
     return as_json(experiment(wildcards).train)
 
 
+def answer_json(wildcards):
+    """What answering depends on; the rest of the section train is in the adapter already."""
+    used = {"batch_size", "max_text_tokens", "text_cache_gb", "decoding"}
+    return as_json(experiment(wildcards).train, include=used | {"device", "threads"})
+
+
 def decoding(wildcards):
     return experiment(wildcards).train.decoding
 

@@ -80,7 +80,7 @@ rule predict:
     params:
         llm=llm_folder,
         backbone=backbone_json,
-        settings=train_json,
+        settings=answer_json,
         version=STAGES["predict"],
     message:
         "Predicting {wildcards.dataset} with {wildcards.backbone}{wildcards.variant}, seed {wildcards.seed}"
@@ -109,7 +109,7 @@ rule zero_shot:
     params:
         llm=llm_folder,
         backbone=backbone_json,
-        settings=train_json,
+        settings=answer_json,
         version=STAGES["predict"],
     message:
         "Asking {wildcards.backbone} without an adapter about {wildcards.dataset}"
