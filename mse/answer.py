@@ -17,6 +17,7 @@ from mse.adapter import MSEAdapter
 from mse.backbones.llm import Context, FrozenLLM
 from mse.config import Decoding, Intensity, Task
 from mse.data import Batch, ClipDataset, collate
+from mse.errors import UserError
 from mse.labels import LabelText
 from mse.progress import track
 
@@ -63,14 +64,24 @@ def answer_batch(
     Returns:
         texts as generated (B); places of the answers found along the tree (B,); probabilities of the legal answers,
         given that one of them is written (B, K).
+
+    Raises:
+        UserError: the LLM computes NaN.
     """
     context = clip_context(llm, adapter, batch)
-    texts = llm.generate(context) if "generate" in decodings else []
-    if not set(decodings) - {"generate"}:
-        return texts, np.zeros(0, np.int64), np.zeros((0, len(llm.words.around.answers)))
-    logits = llm.answer_logits(context)
+    try:
+        texts = llm.generate(context) if "generate" in decodings else []
+        if not set(decodings) - {"generate"}:
+            return texts, np.zeros(0, np.int64), np.zeros((0, len(llm.words.around.answers)))
+        logits = llm.answer_logits(context)
+    except FloatingPointError as e:
+        raise UserError(
+            f"the LLM computes NaN for a clip of {', '.join(batch.clip_ids)}; numbers too large for float16 need "
+            "dtype: bfloat16 or float32 in the backbone's YAML, an adapter gone astray a lower train.learning_rate"
+        ) from e
     likelihoods = nn.functional.softmax(llm.answers.log_likelihoods(logits).double(), dim=1)
-    return texts, np.array(llm.answers.greedy(logits)), likelihoods.cpu().numpy()
+    greedy = llm.answers.greedy(logits) if "constrained" in decodings else []
+    return texts, np.array(greedy, np.int64), likelihoods.cpu().numpy()
 
 
 def answer(

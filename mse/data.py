@@ -108,6 +108,18 @@ class ClipDataset:
         """Numbers of the clips of a split."""
         return [index for index, name in enumerate(self.splits) if name == split]
 
+    def require(self, split: str) -> list[int]:
+        """Numbers of the clips of a split that there must be.
+
+        Raises:
+            UserError: there are none.
+        """
+        found = self.indices(split)
+        if not found:
+            there = ", ".join(sorted(set(self.splits)))
+            raise UserError(f"{self.path}: no clip in the split {split!r}; expected one of {there}")
+        return found
+
     def __len__(self) -> int:
         return len(self.clip_ids)
 

@@ -14,7 +14,9 @@ from mse.errors import UserError
 from mse.fetch import Model, source_of
 
 WORK = Path("work")  # where the workflow keeps a corpus's manifest and features
-TARGET = re.compile(r"(?:\./)?(?:work/(?P<work>[\w.-]+)|results/(?P<dataset>[\w.-]+)/(?P<backbone>[\w.-]+))/.+")
+TARGET = re.compile(
+    r"(?:\./)?(?:work/(?P<work>[\w.-]+)|results/(?P<dataset>[\w.-]+)/(?P<backbone>(?!baselines/)[\w.-]+))/.+"
+)
 
 
 def missing_for(

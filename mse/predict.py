@@ -27,7 +27,7 @@ def predict(
     llm_folder: Path,
     backbone: Backbone,
     adapter_folder: Path | None,
-    settings: TrainSettings,
+    settings: TrainSettings | None,
     out: Path,
     split: str = "test",
 ) -> None:
@@ -42,15 +42,25 @@ def predict(
         llm_folder: the LLM's weights and tokenizer.
         backbone: marks and label style of the LLM.
         adapter_folder: what `train` wrote; None: the LLM alone, with the same words around each clip's text.
-        settings: batch size, longest text, decoding and threads.
+        settings: batch size, longest text, decoding and threads; None: those of the adapter's training.
         out: the table.
         split: which clips.
+
+    Raises:
+        UserError: adapter, LLM, features, settings or split do not fit each other.
     """
-    reproducible(settings.threads)
     adapter = None if adapter_folder is None else MSEAdapter.from_pretrained(adapter_folder)
+    trained = None if adapter is None else adapter.config.train
+    settings = settings or trained or TrainSettings()
+    if trained and trained.max_text_tokens != settings.max_text_tokens:
+        raise UserError(
+            f"{adapter_folder}: trained on texts cut at {trained.max_text_tokens} tokens, not at "
+            f"{settings.max_text_tokens}; set train.max_text_tokens back, or train anew"
+        )
+    reproducible(settings.threads)
     shape = None if adapter is None else adapter.config.settings
     with ClipDataset(dataset_path, None if shape is None else shape.modalities) as dataset:
-        task = task_of(dataset)
+        task, indices = task_of(dataset), dataset.require(split)
         labels = label_text(task, backbone.explicit_plus)
         if adapter is not None and adapter_folder is not None:
             check_features(adapter, dataset, adapter_folder)
@@ -58,7 +68,6 @@ def predict(
         llm = load_llm(llm_folder, backbone, dataset, labels, settings, shape, training=False)
         if adapter is not None:
             adapter.to(llm.device)
-        indices = dataset.indices(split)
         answers = answer(dataset, indices, llm, adapter, labels, task, settings.batch_size)
         table = clip_table(dataset, indices, answers.predictions[settings.decoding])
     for decoding, predictions in answers.predictions.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from mse.backbones import memory
+from mse.backbones.answers import AnswerTree
 from mse.backbones.llm import FrozenLLM, reads_at_most
 from mse.backbones.load import load_config, load_tokenizer
 from mse.backbones.wording import Surroundings, Wording
@@ -44,8 +45,10 @@ def load_llm(
     words = wording(folder, backbone, dataset, labels, settings, adapter)
     say(words.described(dataset.texts, reads_at_most(load_config(folder))))
     recompute = training and settings.gradient_checkpointing
-    kept = _kept_bytes(folder, backbone, words, dataset.texts, settings.text_cache_gb, device)
-    needs = memory.estimate(folder, backbone, settings.batch_size, words.longest_context, training, recompute, device)
+    kept = _kept_bytes(folder, backbone, words, dataset.texts, settings.text_cache_gb, device) if training else 0.0
+    tokens = words.longest_step if training else words.longest_context
+    told = 1 + len(AnswerTree(words.legal_ids).tokens)  # validation reads the whole tree
+    needs = memory.estimate(folder, backbone, settings.batch_size, tokens, training, recompute, device, told)
     memory.require(needs, device, kept)
     memory.return_freed_memory()
     return FrozenLLM(folder, backbone, words, device, recompute, kept)

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 
 from mse.adapter import AdapterConfig
 from mse.atomic import replacing
 from mse.progress import say
+from mse.stages import STAGES
 
 STATE_NAME = "unfinished.pt"  # beside the adapter, until it is finished
 
@@ -37,14 +39,16 @@ class Progress:
         return len(self.rows)
 
 
-def fingerprint(config: AdapterConfig, dataset_path: Path) -> str:
-    """What a run depends on; the state of another one is not taken up.
+def fingerprint(config: AdapterConfig, dataset_path: Path, device: torch.device) -> str:
+    """What a run's numbers depend on; the state of another one is not taken up.
 
     Args:
         config: of the adapter: LLM, settings, seed, features.
         dataset_path: dataset.h5.
+        device: where it computes.
     """
-    return hashlib.sha256(config.model_dump_json().encode() + dataset_path.read_bytes()).hexdigest()
+    code = f"{STAGES['train']} {torch.__version__} {transformers.__version__} {device}"
+    return hashlib.sha256(f"{config.model_dump_json()} {code}".encode() + dataset_path.read_bytes()).hexdigest()
 
 
 def save_state(folder: Path, run: str, progress: Progress, parts: dict[str, Any]) -> None:
@@ -56,6 +60,8 @@ def save_state(folder: Path, run: str, progress: Progress, parts: dict[str, Any]
         progress: how far it is.
         parts: what has a `state_dict`: adapter, optimiser, schedule; and `generator`.
     """
+    # Plain numbers, for nothing else is read back.
+    progress.rows = [{name: float(value) for name, value in row.items()} for row in progress.rows]
     states = {name: part.get_state() if name == "generator" else part.state_dict() for name, part in parts.items()}
     with replacing(folder / STATE_NAME) as partial:
         torch.save({"run": run, "progress": asdict(progress), "states": states}, partial)
@@ -78,13 +84,20 @@ def load_state(folder: Path, run: str, parts: dict[str, Any]) -> Progress:
     try:
         saved = torch.load(path, weights_only=True, map_location="cpu")
         same = saved["run"] == run
-    except Exception:  # whatever a foreign or damaged file makes the library raise
-        same = False
+    except Exception as e:  # whatever a damaged file makes the library raise
+        say(f"{path}: can't be read ({(str(e) or type(e).__name__).splitlines()[0]}); training begins anew")
+        return Progress()
     if not same:
-        say(f"{path}: of another run; training begins anew")
+        say(f"{path}: of a run with other settings, features, LLM, versions or device; training begins anew")
         return Progress()
     for name, part in parts.items():
         (part.set_state if name == "generator" else part.load_state_dict)(saved["states"][name])
     progress = Progress(**{each.name: saved["progress"][each.name] for each in fields(Progress)})
     say(f"{path}: going on after epoch {progress.epoch}")
     return progress
+
+
+def forget_state(folder: Path) -> None:
+    """Remove the state of a run that is finished, and what a kill left of writing it."""
+    for path in folder.glob(f"*{STATE_NAME}"):
+        path.unlink()

@@ -184,18 +184,27 @@ def best_epochs(histories: Sequence[Path], key: str) -> pd.DataFrame:
     column = f"valid_{key}"
     rows = []
     for path in histories:
-        table = read_table(path, (), (), "mse train")
+        table = read_table(path, (), (), "mse train").drop(columns="train_loss").apply(pd.to_numeric, errors="coerce")
         if column not in table or table[column].isna().all():
             raise UserError(f"{path}: no {column}; --key takes one of its columns valid_..., without that beginning")
         best = table[column].idxmin() if key == "mae" else table[column].idxmax()
-        rows.append({"model": _model(path), "runs": 1, **table.drop(columns="train_loss").loc[best]})
-    every = pd.DataFrame(rows).groupby("model", sort=False)
-    spread = every.mean().join(every.std(ddof=1).drop(columns="runs"), rsuffix="_sd")
-    return spread.assign(runs=every["runs"].sum()).reset_index()
+        rows.append({"model": _model(path), **table.loc[best]})
+    lines = []
+    for model, runs in pd.DataFrame(rows).groupby("model", sort=False):
+        numbers = runs.drop(columns="model")
+        # An undefined metric of a run makes the mean undefined: it is not left out in silence.
+        spread = numbers.std(ddof=1, skipna=False).add_suffix("_sd")
+        lines.append({"model": model, "runs": len(runs), **numbers.mean(skipna=False), **spread})
+    return pd.DataFrame(lines)
 
 
 def compare_tables(
-    task: Task, first: Sequence[Path], second: Sequence[Path], training_mean: float | None, samples: int
+    task: Task,
+    first: Sequence[Path],
+    second: Sequence[Path],
+    training_mean: float | None = None,
+    samples: int = 2000,
+    columns: tuple[str, str] = ("prediction", "prediction"),
 ) -> pd.DataFrame:
     """Compare two models on the same clips, each by the predictions of one or several runs.
 
@@ -205,6 +214,7 @@ def compare_tables(
         second: tables of the other.
         training_mean: what an empty prediction of an intensity is scored as.
         samples: draws of clips.
+        columns: what is read of the one's tables, and of the other's: prediction, or a decoding.
 
     Returns:
         A line a metric: the first's value and 95 % interval, the difference (first minus second), its interval, and p.
@@ -212,7 +222,8 @@ def compare_tables(
     Raises:
         UserError: a table is none, or holds other clips or labels than the first.
     """
-    tables = [read_scored(path, task, training_mean).set_index("clip_id") for path in [*first, *second]]
+    read = [(path, columns[0]) for path in first] + [(path, columns[1]) for path in second]
+    tables = [read_scored(path, task, training_mean, column).set_index("clip_id") for path, column in read]
     clips = sorted(tables[0].index)
     truth = tables[0].loc[clips, "label"].to_numpy()
     for path, table in zip([*first, *second], tables, strict=True):
@@ -251,22 +262,24 @@ def _scorer(task: Task, training_mean: float | None) -> Scorer:
     return Scorer(task, np.array([0.0 if training_mean is None else training_mean]))
 
 
-def read_scored(path: Path, task: Task, training_mean: float | None) -> pd.DataFrame:
-    """clip_id, prediction and label of any table, the latter two as numbers; NaN is an empty prediction.
+def read_scored(path: Path, task: Task, training_mean: float | None, prediction: str = "prediction") -> pd.DataFrame:
+    """clip_id, prediction (out of a column of any name) and label of any table, the latter two as numbers; NaN is an
+    empty prediction.
 
     Raises:
         UserError: as `score_table` says.
     """
-    table = read_table(path, ("clip_id", "prediction", "label"), (), "mse predict")
-    absent = [column for column in ("prediction", "label") if column not in table.columns]
+    table = read_table(path, ("clip_id", prediction, "label"), (), "mse predict")
+    absent = [column for column in (prediction, "label") if column not in table.columns]
     if absent or table.empty:
         raise UserError(
-            f"{path}: expected clips with the columns clip_id, prediction and label; "
+            f"{path}: expected clips with the columns clip_id, {prediction} and label; "
             + (f"{', '.join(absent)} is missing" if absent else "there is no clip")
         )
     twice = table["clip_id"][table["clip_id"].duplicated()]
     if len(twice):
         raise UserError(f"{path}: the clip {twice.iloc[0]!r} stands there twice")
+    table["prediction"] = table[prediction]
     for column in ("prediction", "label"):
         rows = table[["clip_id", column]].itertuples(index=False)
         table[column] = np.array([_number(path, row, column, task) for row in rows])

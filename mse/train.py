@@ -25,7 +25,7 @@ from mse.labels import LabelText, label_text
 from mse.metrics import Scorer
 from mse.progress import say, track
 from mse.ready import load_llm, reproducible
-from mse.resume import STATE_NAME, Progress, fingerprint, load_state, save_state
+from mse.resume import Progress, fingerprint, forget_state, load_state, save_state
 
 EXPLODED = 5.0  # times the loss of one who knows nothing of the vocabulary
 
@@ -52,7 +52,7 @@ class Trainer:
         seed: int,
     ) -> None:
         self.dataset, self.llm, self.adapter, self.labels, self.settings = dataset, llm, adapter, labels, settings
-        self.train, self.valid = dataset.indices("train"), dataset.indices("valid")
+        self.train, self.valid = dataset.require("train"), dataset.require("valid")
         self.scorer = Scorer(task_of(dataset), dataset.labels[self.train])
         self.lengths = [len(llm.words.text_ids(dataset.texts[index])) for index in self.train]
         self.generator = torch.Generator().manual_seed(seed)
@@ -110,8 +110,7 @@ class Trainer:
             return
         raise UserError(
             f"the loss became {loss.item():.3g} and its gradient's norm {norm.item():.3g} with the clips "
-            f"{', '.join(batch.clip_ids)}; lower train.learning_rate, or look at these clips' features. The epochs "
-            "before this one are kept"
+            f"{', '.join(batch.clip_ids)}; lower train.learning_rate, or look at these clips' features"
         )
 
     def validate(self) -> dict[str, float]:
@@ -190,9 +189,9 @@ def train(
         trainer = Trainer(dataset, llm, adapter, labels, settings, seed)
         clips = [*trainer.train, *trainer.valid]
         llm.read_beforehand([dataset.texts[clip] for clip in clips], settings.batch_size)
-        run_epochs(trainer, out, fingerprint(config, dataset_path), history)
+        run_epochs(trainer, out, fingerprint(config, dataset_path, llm.device), history)
     adapter.save_pretrained(out)
-    (out / STATE_NAME).unlink(missing_ok=True)
+    forget_state(out)
 
 
 def run_epochs(trainer: Trainer, folder: Path, run: str, history: Path) -> None:
@@ -213,7 +212,7 @@ def run_epochs(trainer: Trainer, folder: Path, run: str, history: Path) -> None:
                 break
             loss = trainer.epoch(epoch)
             metrics = trainer.validate()
-            row = {"epoch": epoch, "train_loss": loss} | {f"valid_{name}": v for name, v in metrics.items()}
+            row = {"epoch": float(epoch), "train_loss": loss} | {f"valid_{name}": v for name, v in metrics.items()}
             progress.rows.append(row)
             if trainer.scorer.gain(metrics) > progress.best or not progress.best_weights:
                 progress.best, progress.best_epoch = trainer.scorer.gain(metrics), epoch
@@ -233,7 +232,7 @@ def run_epochs(trainer: Trainer, folder: Path, run: str, history: Path) -> None:
 def write_history(progress: Progress, path: Path) -> None:
     """Write one row an epoch."""
     with replacing(path) as partial:
-        pd.DataFrame(progress.rows).to_csv(partial, index=False)
+        pd.DataFrame(progress.rows).astype({"epoch": int}).to_csv(partial, index=False)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mse.adapter import AdapterConfig, MSEAdapter
+from mse.adapter.published import PUBLISHED
 from mse.answer import answer_batch
 from mse.bench.plain import PlainProcedure
 from mse.bench.train import _of_length
@@ -20,7 +21,7 @@ from tests.test_cli import mse
 from tests.test_train import MARKS
 
 SETTINGS = TrainSettings(batch_size=4, learning_rate=1e-3, adam_eps=1e-4, max_grad_norm=None, threads=1)
-PAPER = AdapterSettings(pooling="last", match_embedding_rms=False, learned_absence=False)
+PAPER = AdapterSettings(**PUBLISHED)
 
 
 @pytest.mark.parametrize("padded", [0, 4])
@@ -55,9 +56,9 @@ def test_command_prints_ratios_of_all_sides(tmp_path: Path, tiny_llm: Path) -> N
     done = mse("bench", "train", str(data), *options, "--out", str(tmp_path / "bench.csv"))
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "bench.csv")
-    assert len(table) == 3 * 4 and set(table["side"]) == {"plain", "before_text", "after_text"}
-    assert (table.loc[table["side"] == "plain", "ratio"] == 1).all()
-    assert (table.loc[~table["measure"].str.startswith("above"), "value"] > 0).all()
+    assert len(table) == 3 * 5 and set(table["side"]) == {"plain", "before_text", "after_text"}
+    assert (table.loc[table["side"] == "plain", "ratio"].dropna() == 1).all()
+    assert (table.loc[~table["measure"].str.startswith(("above", "texts")), "value"] > 0).all()
     assert "after_text" in done.stdout
 
 

@@ -13,8 +13,7 @@ import pytest
 import yaml
 
 from mse.backbones import places
-from mse.config import Backbone, Config, TrainSettings, load_backbone, train_settings
-from mse.config.dataset import Dataset, Table
+from mse.config import AdapterSettings, Backbone, Config, TrainSettings, load_backbone
 from mse.errors import UserError
 from mse.fetch import fetch_checkpoint, load_registry
 from mse.missing import missing_for
@@ -226,7 +225,7 @@ def test_memory_asked_of_a_cluster_covers_the_estimate(settings: dict[str, bool]
     needs = estimate(tmp_path, backbone, chosen.batch_size, 50 + 30, True, chosen.gradient_checkpointing)
     with (tmp_path / "published/pytorch_model.bin").open("r+b") as file:
         file.truncate(round(needs.weights))  # a file with holes, as large as the real ones together
-    asked = places.job_mb(tmp_path / "published", backbone, chosen)
+    asked = places.job_mb(tmp_path / "published", backbone, chosen, AdapterSettings())
     assert needs.total / 1e6 < asked < 1.5 * needs.total / 1e6
 
 
@@ -268,30 +267,3 @@ def test_mistakes_in_a_backbone(tmp_path: Path, change: dict[str, object], messa
 
 
 # --- the paper's settings ---
-
-
-PAPER = {  # learning rate, batch, epochs of schedule, patience
-    "chatglm3": {
-        "mosei": (5e-5, 8, 30, 10), "simsv2": (5e-5, 8, 80, 10), "meld": (5e-5, 8, 90, 8), "cherma": (5e-5, 8, 30, 8),
-    },
-    "llama2": {
-        "mosei": (5e-5, 8, 30, 10), "simsv2": (5e-5, 8, 40, 10), "meld": (5e-4, 6, 30, 8), "cherma": (5e-5, 6, 30, 8),
-    },
-    "qwen": {
-        "mosei": (5e-3, 16, 30, 10), "simsv2": (5e-4, 16, 30, 10),
-        "meld": (5e-4, 16, 50, 8), "cherma": (5e-3, 16, 30, 8),
-    },
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", PAPER)
-def test_settings_by_corpus_are_the_paper_s(name: str) -> None:
-    config = Config(config_path=[ROOT / "config"])
-    bare = Dataset(root=Path("x"), tables=[Table(file="t.csv")], text_from="asr")
-    backbone = load_backbone(config, name)
-    for corpus, (rate, batch, epochs, patience) in PAPER[name].items():
-        for variant in (corpus, f"{corpus}-released"):
-            settings = train_settings(config, variant, bare, backbone)
-            assert (settings.learning_rate, settings.batch_size) == (rate, batch), (name, variant)
-            assert (settings.schedule_epochs, settings.patience_epochs) == (epochs, patience), (name, variant)
-            assert settings.adam_eps == 1e-4

@@ -9,6 +9,7 @@ import yaml
 
 from mse import config
 from mse.adapter import AdapterConfig, MSEAdapter
+from mse.adapter.published import PUBLISHED
 from mse.errors import UserError
 from mse.labels import label_text
 from tests.conftest import ROOT
@@ -28,7 +29,7 @@ def test_everything_that_ships_is_valid() -> None:
     datasets = sorted((ROOT / "config").rglob("datasets/*.yaml"))
     backbones = sorted((ROOT / "config").rglob("backbones/*.yaml"))
     variants = sorted((ROOT / "config").rglob("variants/*.yaml"))
-    assert (len(datasets), len(backbones), len(variants)) == (14, 8, 21)
+    assert (len(datasets), len(backbones), len(variants)) == (14, 8, 22)
     every = config.Config(config_path=[ROOT / "config"])
     for path in datasets:
         config.load_dataset(every, path.stem)
@@ -185,15 +186,26 @@ def test_preset_outweighs_what_corpora_and_backbones_say_of_our_own() -> None:
 
 
 def test_variants_apply_where_they_change_something_and_leave_something() -> None:
-    for corpus, names in (
-        ("ravdess", {"text-only", "sound-only", "without-sound"}),
-        ("demo", {"text-only", "sound-only", "picture-only", "without-sound", "without-picture"}),
-    ):
-        dataset = config.load_dataset(EVERY, corpus)
+    def applying(corpus: str, backbone: str = "smollm2", **said: object) -> set[str]:
+        main = experiment(corpus, backbone, said)
         every = {name: config.load_variant(EVERY, name) for name in config.known_names(EVERY, "variants")}
-        chosen = {name for name, variant in every.items() if "modalities" in variant.adapter}
-        assert {name for name in chosen if config.applies(every[name], dataset)} == names
-        assert all(config.applies(variant, dataset) for name, variant in every.items() if name not in chosen)
+        return {name for name, variant in every.items() if replace(main, variant=variant).applies}
+
+    every = set(config.known_names(EVERY, "variants"))
+    as_it_is = {f"{main.adapter.placement.replace('_', '-')}" for main in [experiment("demo", "smollm2")]}
+    assert applying("demo") == every - as_it_is
+    assert applying("ravdess") == every - as_it_is - {"picture-only", "without-picture"}
+    assert "tokens-2" not in applying("meld", "qwen")
+    assert "without-picture" not in applying("demo", adapter={"modalities": ["acoustic", "text"]})
+    assert "picture-only" in applying("demo", adapter={"modalities": ["acoustic", "text"]})
+
+
+def test_paper_stands_beside_ours_as_a_variant() -> None:
+    preset = config.read_yaml(ROOT / "config/presets/paper.yaml")
+    variant = config.load_variant(EVERY, "paper")
+    assert (variant.adapter, variant.train) == (preset["adapter"], preset["train"])
+    published = config.AdapterSettings(**preset["adapter"])
+    assert {key: getattr(published, key) for key in PUBLISHED} == PUBLISHED
 
 
 @pytest.mark.parametrize(

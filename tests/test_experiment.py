@@ -136,15 +136,20 @@ def test_any_two_models_are_compared(corpus: Path, tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "c.csv").set_index("metric")
     assert list(table.columns) == ["value", "low", "high", "difference", "difference_low", "difference_high", "p"]
     assert table.loc["mae", "difference"] < -0.5 and table.loc["mae", "p"] < 0.01
+    twice = pd.read_csv(good).assign(expected=lambda t: t["label"])
+    twice.to_csv(good, index=False)
+    done = mse("compare", str(good), "--against", str(good), "--column", "expected", *config)
+    assert done.returncode == 0 and done.stdout.splitlines()[1].startswith("mae,0.0000,")
     fewer = write(tmp_path, "fewer", "1", truth.iloc[1:], 0.0, False)
     done = mse("compare", str(good), "--against", str(fewer), *config)
     assert done.returncode == 1 and "not the same clips and labels" in done.stderr
 
 
 def test_best_epochs_on_the_validation_split(tmp_path: Path) -> None:
-    for model, run, errors in (("a", "1", [3, 1, 2]), ("a", "2", [3, 2, 4]), ("b", "1", [5, 6, 7])):
+    for model, run, errors in (("a", "1", [3, 1, 2]), ("a", "2", [3, 2, 4]), ("b", "1", [5, 6, np.nan])):
         (tmp_path / model / run).mkdir(parents=True)
         history = {"epoch": [1, 2, 3], "train_loss": 0.0, "valid_mae": errors, "valid_corr": [0.1, 0.2, 0.3]}
+        history["valid_f1"] = [0.5, 0.5 if run == "1" else np.nan, 0.5]  # undefined in the best epoch of one run
         pd.DataFrame(history).to_csv(tmp_path / model / run / "history.csv", index=False)
     paths = [str(path) for path in sorted(tmp_path.rglob("history.csv"))]
     done = mse("validation", *paths, "--out", str(tmp_path / "v.csv"))
@@ -152,6 +157,7 @@ def test_best_epochs_on_the_validation_split(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "v.csv").set_index("model")
     assert table["runs"].tolist() == [2, 1] and table["valid_mae"].tolist() == [1.5, 5.0]
     assert table["valid_corr"].tolist() == [0.2, 0.1] and table["epoch"].tolist() == [2, 1]
+    assert np.isnan(table.loc["a", "valid_f1"]) and table.loc["b", "valid_f1"] == 0.5
     assert table.loc["a", "valid_mae_sd"] == pytest.approx(0.5**0.5, abs=1e-4)
     done = mse("validation", *paths, "--key", "accuracy")
     assert done.returncode == 1 and "history.csv: no valid_accuracy; --key takes one of its columns" in done.stderr

@@ -139,7 +139,7 @@ def test_batch_size_one(run: Callable[..., Path]) -> None:
 def test_exploding_loss_names_its_clips(run: Callable[..., Path]) -> None:
     with pytest.raises(
         UserError,
-        match=r"the loss became .* with the clips clip0.*lower train\.learning_rate.*before this one are kept",
+        match=r"the loss became .* with the clips clip0.*lower train\.learning_rate",
     ):
         run("explodes", learning_rate=1e30, max_grad_norm=None, schedule_epochs=3)
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -11,6 +12,14 @@ from mse.backbones.checkpoint import read_weights
 from mse.config import AdapterSettings
 from mse.errors import UserError
 
+PUBLISHED: dict[str, Any] = {  # the published adapter, whatever our defaults are
+    "mixer": "text_guided",
+    "scales": [8, 32, 16],
+    "placement": "before_text",
+    "pooling": "last",
+    "match_embedding_rms": False,
+    "learned_absence": False,
+}
 PREFIX = "Model."
 FROZEN = re.compile(r"(.*\.)?(LLM|llm|language_model|transformer|lm_head|model)\..*")  # the LLM, where it was saved too
 MODALITIES = {"audio_LSTM": "acoustic", "video_LSTM": "facial"}
@@ -96,9 +105,7 @@ def _inferred(checkpoint: Path, weights: dict[str, Tensor], backbone: str, datas
         facial_hidden=sizes["facial"][0] // 4,
         fusion_width=fusion_width,
         pseudo_tokens=tokens,
-        pooling="last",
-        match_embedding_rms=False,
-        learned_absence=False,
+        **PUBLISHED,
     )
     return AdapterConfig(
         acoustic_width=sizes["acoustic"][1],

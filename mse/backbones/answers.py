@@ -31,6 +31,10 @@ class AnswerTree:
         ).reshape(len(inner), len(inner))
         # Node 0 is the root, node 1 + i is tokens[i].
         self._steps = [[(place[tuple(ids[:cut])], ids[cut]) for cut in range(len(ids))] for ids in answers]
+        children: dict[int, set[int]] = {}
+        for node, token in (step for steps in self._steps for step in steps):
+            children.setdefault(node, set()).add(token)
+        self._children = {node: sorted(tokens) for node, tokens in children.items()}
 
     def log_likelihoods(self, logits: Tensor) -> Tensor:
         """Natural logarithm of each answer's probability among everything that the LLM could write.
@@ -41,12 +45,12 @@ class AnswerTree:
         Returns:
             shape (B, K), for K answers.
         """
-        logits = logits.float()
-        whole = logits.logsumexp(dim=-1)  # (B, 1 + N)
+        # Node by node: a GPU's logits are narrower, and a whole copy would be large.
+        whole = torch.stack([at.float().logsumexp(dim=-1) for at in logits.unbind(dim=1)], dim=1)  # (B, 1 + N)
         each = []
         for steps in self._steps:
             nodes, tokens = (torch.tensor(part, device=logits.device) for part in zip(*steps, strict=True))
-            each.append((logits[:, nodes, tokens] - whole[:, nodes]).sum(dim=1))
+            each.append((logits[:, nodes, tokens].float() - whole[:, nodes]).sum(dim=1))
         return torch.stack(each, dim=1)
 
     def greedy(self, logits: Tensor) -> list[int]:
@@ -58,16 +62,18 @@ class AnswerTree:
         Returns:
             the answer's place, for each of the B rows.
         """
-        rows = logits.float().cpu()
-        return [self._greedy(row) for row in rows]
+        likeliest = {
+            node: [tokens[best] for best in logits[:, node, tokens].argmax(dim=1).tolist()]
+            for node, tokens in self._children.items()
+        }
+        return [self._along({node: tokens[row] for node, tokens in likeliest.items()}) for row in range(len(logits))]
 
-    def _greedy(self, row: Tensor) -> int:
+    def _along(self, likeliest: dict[int, int]) -> int:
+        """The answer that is reached by going from each node to its likeliest child."""
         left = list(range(len(self._steps)))
         depth = 0
         while len(left) > 1:
             node = self._steps[left[0]][depth][0]
-            tokens = sorted({self._steps[answer][depth][1] for answer in left})
-            best = tokens[int(row[node, tokens].argmax())]
-            left = [answer for answer in left if self._steps[answer][depth][1] == best]
+            left = [answer for answer in left if self._steps[answer][depth][1] == likeliest[node]]
             depth += 1
         return left[0]

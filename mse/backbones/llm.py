@@ -84,7 +84,7 @@ class FrozenLLM:
             raise UserError(
                 f"{folder}: a mark or the prompt holds a token that the weights do not know ({self.vocabulary:,} rows)"
             )
-        self.answers = AnswerTree([words.answer_ids(answer) for answer in words.around.answers])
+        self.answers = AnswerTree(words.legal_ids)
         self._closing = self._embed(words.closing)  # (1, L, d)
         self._opening: list[tuple[Tensor, Tensor]] = []  # (1, heads, L, head width)
         if words.opening:
@@ -150,7 +150,7 @@ class FrozenLLM:
     def read_beforehand(self, texts: Sequence[str], batch_size: int) -> None:
         """Read texts that pseudo tokens will follow, and keep as many as the memory for them allows."""
         if self.words.around.placement == "after_text":
-            self.texts.keep([tuple(self._before(text)) for text in texts], batch_size)
+            self.texts.keep([tuple(self._before(text)) for text in [*texts, ""]], batch_size)  # "": a text left out
 
     def _read_texts(self, ids: Sequence[tuple[int, ...]]) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of token sequences after the opening, padded on the left."""
@@ -193,6 +193,9 @@ class FrozenLLM:
 
         Returns:
             shape (B, 1 + N, V), as `self.answers` reads it.
+
+        Raises:
+            FloatingPointError: it computes NaN.
         """
         tree = self.answers
         clips, before, nodes = len(context.mask), context.mask.shape[1], len(tree.tokens)
@@ -208,16 +211,20 @@ class FrozenLLM:
         sees[:, length:, before:] = tree.sees.to(self.device)
         real = context.mask.sum(dim=1, keepdim=True)
         at = torch.cat([_positions(context.mask)[:, -length:], real - 1 + tree.depth.to(self.device)], dim=1)
-        return self._forward(embeddings, sees[:, None], _cache(context, DynamicLayer), 1 + nodes, at)
+        return _defined(self._forward(embeddings, sees[:, None], _cache(context, DynamicLayer), 1 + nodes, at))
 
     @torch.inference_mode()
     def generate(self, context: Context) -> list[str]:
-        """Answer greedily, at most as long as the longest legal answer."""
+        """Answer greedily, at most as long as the longest legal answer.
+
+        Raises:
+            FloatingPointError: it computes NaN, whose greatest element would be the first token.
+        """
         embeddings, mask = context.embeddings, context.mask
         cache = _cache(context, DynamicLayer)
         chosen: list[Tensor] = []
         for _ in range(self.words.longest_answer):
-            chosen.append(self._forward(embeddings, mask, cache, 1)[:, -1].argmax(dim=-1))  # (B,)
+            chosen.append(_defined(self._forward(embeddings, mask, cache, 1))[:, -1].argmax(dim=-1))  # (B,)
             embeddings = self._embedding(chosen[-1][:, None])
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
         return [self.words.written(ids) for ids in torch.stack(chosen, dim=1).tolist()]
@@ -279,6 +286,12 @@ def _padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         pad_sequence(list(rows), batch_first=True, padding_side="left"),
         pad_sequence(ones, batch_first=True, padding_side="left"),
     )
+
+
+def _defined(logits: Tensor) -> Tensor:
+    if logits.isnan().any():
+        raise FloatingPointError("the LLM computes NaN")
+    return logits
 
 
 def _positions(mask: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ def estimate(
     training: bool,
     recompute: bool = False,
     device: torch.device = CPU,
+    logits: int = 1,
 ) -> Estimate:
     """Memory that an LLM will take, found by running its architecture on tensors without content.
 
@@ -62,6 +63,7 @@ def estimate(
         training: whether gradients are computed.
         recompute: whether layers are computed anew for them.
         device: where it computes.
+        logits: positions of a sequence at which the whole vocabulary is told.
     """
     from transformers import AutoModelForCausalLM
 
@@ -82,6 +84,7 @@ def estimate(
         kept = kept / layers
     elif recompute:
         kept = kept / layers + layers * read.nbytes
+    kept += 2 * batch * logits * config.get_text_config().vocab_size * torch.float32.itemsize  # and their logarithms
     if device.type == "cpu" and dtype != torch.float32:
         kept += 4 * max(part.weight.numel() for part in model.modules() if isinstance(part, nn.Linear))
     return Estimate(weights, kept)
@@ -107,7 +110,6 @@ def _kept(model: Any, read: torch.Tensor) -> float:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        # The few logits of an answer are left out: they are small beside the rest.
         model(inputs_embeds=read, use_cache=True, logits_to_keep=1)
     return float(sum(storage.nbytes() for key, storage in kept.items() if key not in weights))
 
@@ -132,7 +134,8 @@ def require(estimated: Estimate, device: torch.device, kept: float = 0.0) -> Non
     )
     if estimated.total + kept > free:
         raise UserError(
-            f"{needs}. A smaller train.batch_size and train.gradient_checkpointing: true lower what it takes to work; "
+            f"{needs}. A smaller train.batch_size and train.gradient_checkpointing: true lower what it takes to work, "
+            "a smaller train.text_cache_gb what texts take; "
             "dtype: bfloat16 and quantise: 8bit or 4bit in the backbone's YAML lower its weights"
         )
     say(needs)

@@ -120,6 +120,11 @@ class Wording:
         """Tokens that the LLM is to write for a legal answer."""
         return self._answers[answer][len(self.given) :] + self.end
 
+    @property
+    def legal_ids(self) -> list[list[int]]:
+        """Tokens of all legal answers, in their order."""
+        return [self.answer_ids(answer) for answer in self.around.answers]
+
     def written(self, ids: Sequence[int]) -> str:
         """The answer that some generated tokens state."""
         kept = list(ids)
@@ -132,6 +137,13 @@ class Wording:
         """Tokens of the longest sequence that the LLM can meet."""
         clip = self.around.pseudo_tokens + self.around.max_text_tokens
         return len(self.opening) + clip + len(self.closing) + self.longest_answer
+
+    @property
+    def longest_step(self) -> int:
+        """Tokens of the longest sequence that a training step computes, beyond what was read beforehand."""
+        if self.around.placement == "after_text":
+            return self.around.pseudo_tokens + 1 + self.longest_answer
+        return self.longest_context
 
     def require_room(self, limit: int | None, source: str) -> None:
         """Refuse contexts longer than the LLM was made for.

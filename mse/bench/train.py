@@ -4,6 +4,7 @@ Each side is a process of its own with the same LLM, batches and words, so that 
 take turns, so that what else the machine does falls on all of them; what counts are the ratios.
 """
 
+import contextlib
 import multiprocessing
 import random
 import re
@@ -19,6 +20,7 @@ import pandas as pd
 import torch
 
 from mse.adapter import AdapterConfig, MSEAdapter
+from mse.adapter.published import PUBLISHED
 from mse.answer import answer_batch
 from mse.backbones.load import load_config
 from mse.bench.plain import PlainProcedure
@@ -64,20 +66,23 @@ def bench_train(job: Job) -> pd.DataFrame:
         job: what they do.
 
     Returns:
-        A row a side and measure: seconds (median) of a step and of an evaluation batch, peak memory in GB, that above
-        the loaded LLM, and each as a ratio to the published procedure (median over rounds).
+        A row a side and measure: seconds of reading texts beforehand, once; seconds (median) of a step and of an
+        evaluation batch, peak memory in GB, that above the loaded LLM, and each as a ratio to the published procedure
+        (median over rounds).
     """
     sides = ["plain", "before_text", "after_text"]
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     workers: list[Any] = []
+    beforehand: dict[str, float] = {}
     for side in sides:
         ours, theirs = context.Pipe()
         worker = context.Process(target=_serve, args=(theirs, job, side), daemon=True)
         worker.start()
         theirs.close()
         pipes[side], workers = ours, [*workers, worker]
-        say(f"{side}: ready, {_ask(ours):.1f} s of reading texts beforehand")
+        beforehand[side] = _ask(ours)
+        say(f"{side}: ready")
     seconds: dict[tuple[str, str], list[float]] = {}
     rounds = range(WARM_UP + job.rounds)
     for number in track(rounds, "benchmark", len(rounds), "rounds"):
@@ -94,7 +99,10 @@ def bench_train(job: Job) -> pd.DataFrame:
         pipes[side].send(None)
     for worker in workers:
         worker.join()
-    rows = []
+    rows = [
+        {"side": side, "measure": "texts beforehand (s)", "value": took, "ratio": float("nan")}
+        for side, took in beforehand.items()
+    ]
     for (side, what), values in seconds.items():
         ratio = median(mine / plain for mine, plain in zip(values, seconds["plain", what], strict=True))
         rows.append({"side": side, "measure": f"{what} (s)", "value": median(values), "ratio": ratio})
@@ -132,9 +140,10 @@ def _work(pipe: Connection, job: Job, side: str) -> None:
             dataset.texts = _of_length(dataset.texts, job.tokens, job.seed)
         side_of = _Plain if side == "plain" else _Ours
         mine = side_of(job, dataset, side)
-        held = _memory(mine.device)
-        pipe.send(mine.beforehand)
         batches = _batches(dataset, mine.lengths, job)
+        held = _memory(mine.device)
+        _forget_peak(mine.device)
+        pipe.send(mine.read_beforehand())
         while (asked := pipe.recv()) is not None:
             what, number = asked
             if what == "memory":
@@ -159,11 +168,15 @@ class _Ours:
         self.device = self.llm.device
         adapter = _adapter(dataset, self.llm.width, self.llm.embedding_rms, shape, job.seed).to(self.device)
         self.trainer = Trainer(dataset, self.llm, adapter, self.labels, job.settings, job.seed)
-        start = time.perf_counter()
-        self.llm.read_beforehand([dataset.texts[clip] for clip in self.trainer.train], job.settings.batch_size)
-        self.beforehand = time.perf_counter() - start
+        self.texts = [dataset.texts[clip] for clip in self.trainer.train]
         self.lengths = self.trainer.lengths
         self.step = self.trainer.step
+
+    def read_beforehand(self) -> float:
+        """Read texts that pseudo tokens follow; returns seconds."""
+        start = time.perf_counter()
+        self.llm.read_beforehand(self.texts, self.trainer.settings.batch_size)
+        return time.perf_counter() - start
 
     def evaluate(self, batch: Batch) -> Any:
         """What validation does with a batch."""
@@ -175,16 +188,20 @@ class _Plain:
     """The published procedure."""
 
     def __init__(self, job: Job, dataset: ClipDataset, side: str) -> None:
-        shape = AdapterSettings(pooling="last", match_embedding_rms=False, learned_absence=False)
+        shape = AdapterSettings(**PUBLISHED)
         labels = label_text(task_of(dataset), job.backbone.explicit_plus)
         words = wording(job.llm_folder, job.backbone, dataset, labels, job.settings, shape)
         width = load_config(job.llm_folder).get_text_config().hidden_size
         adapter = _adapter(dataset, width, 1.0, shape, job.seed)
-        self.device, self.beforehand = chosen_device(job.settings.device), 0.0
+        self.device = chosen_device(job.settings.device)
         settings = job.settings.model_copy(update={"adam_eps": 1e-4})
         self.procedure = PlainProcedure(job.llm_folder, job.backbone, words, adapter, labels, settings, self.device)
         self.lengths = [len(words.text_ids(dataset.texts[clip])) for clip in dataset.indices("train")]
         self.step, self.evaluate = self.procedure.step, self.procedure.evaluate
+
+    def read_beforehand(self) -> float:
+        """Nothing is."""
+        return 0.0
 
 
 def _adapter(dataset: ClipDataset, width: int, rms: float, shape: AdapterSettings, seed: int) -> MSEAdapter:
@@ -198,6 +215,10 @@ def _batches(dataset: ClipDataset, lengths: list[int], job: Job) -> list[Batch]:
     train = dataset.indices("train")
     order = bucketed(lengths, job.settings.batch_size, torch.Generator().manual_seed(job.seed))
     whole = [batch for batch in order if len(batch) == job.settings.batch_size][: WARM_UP + job.rounds]
+    if not whole:
+        raise UserError(
+            f"{dataset.path}: {len(train)} clips to train on, fewer than a batch of {job.settings.batch_size}"
+        )
     return [collate([dataset[train[place]] for place in batch]) for batch in whole]
 
 
@@ -210,6 +231,15 @@ def _of_length(texts: list[str], tokens: int, seed: int) -> list[str]:
         count = max(1, round(tokens * drawn.lognormvariate(0, SPREAD)))
         changed.append(" ".join((words * (count // len(words) + 1))[:count]))
     return changed
+
+
+def _forget_peak(device: torch.device) -> None:
+    """Count peak memory from here on, where the system lets us."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
 
 
 def _memory(device: torch.device, peak: bool = False) -> float:

@@ -89,7 +89,7 @@ def predict(
     """Let a trained adapter and its LLM answer for the clips of a split."""
     from mse.predict import predict as predict_split
 
-    chosen = config.settings(config.TrainSettings, settings)
+    chosen = config.settings(config.TrainSettings, settings) if settings else None
     predict_split(dataset, llm, config.settings(config.Backbone, backbone), adapter, chosen, out, split)
 
 

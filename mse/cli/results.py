@@ -74,6 +74,10 @@ def compare(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write; without it the table is shown.")
     ] = None,
+    column: Annotated[str, typer.Option(help="What is read of the model's tables: prediction, or a decoding.")] = (
+        "prediction"
+    ),
+    against_column: Annotated[str, typer.Option(help="What is read of the other's.")] = "prediction",
     samples: Samples = 2000,
     training_mean: TrainingMean = None,
     config_file: ConfigFile = Path("config/config.yaml"),
@@ -81,7 +85,8 @@ def compare(
     """Compare two models on the same clips: differences with 95 % intervals, and a paired bootstrap test."""
     from mse.score import compare_tables
 
-    _show(compare_tables(_task(task, config_file), predictions, against, training_mean, samples), out)
+    columns = (column, against_column)
+    _show(compare_tables(_task(task, config_file), predictions, against, training_mean, samples, columns), out)
 
 
 def _task(corpus: str, config_file: Path) -> config.Task:

@@ -20,7 +20,6 @@ from mse.config.dataset import (
 )
 from mse.config.files import (
     Experiment,
-    applies,
     find,
     known_names,
     load_backbone,
@@ -70,7 +69,6 @@ __all__ = [
     "TranscribeSettings",
     "ValueSplit",
     "Variant",
-    "applies",
     "find",
     "known_names",
     "load_backbone",

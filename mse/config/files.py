@@ -2,14 +2,22 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from mse.config.backbone import Backbone
 from mse.config.dataset import Dataset
 from mse.config.section import Section, parse, read_yaml
-from mse.config.settings import AdapterSettings, Config, Overlay, SegmentSettings, TrainSettings, Variant
+from mse.config.settings import (
+    AdapterSettings,
+    Config,
+    ModalityName,
+    Overlay,
+    SegmentSettings,
+    TrainSettings,
+    Variant,
+)
 from mse.errors import UserError
 
 Said = Mapping[str, Mapping[str, Any]]
@@ -74,6 +82,10 @@ def load_backbone(config: Config, name: str) -> Backbone:
     for corpus, overrides in backbone.corpora.items():
         if corpus not in corpora:
             raise UserError(f"{path}: corpora: {corpus!r} is no corpus; there is {', '.join(corpora)}")
+        if corpus.endswith(RELEASED_SUFFIX):
+            raise UserError(
+                f"{path}: corpora: say {corpus.removesuffix(RELEASED_SUFFIX)!r}; it holds of {corpus!r} too"
+            )
         _check_overlay(overrides, f"{path}: corpora.{corpus}.")
     return backbone
 
@@ -134,21 +146,29 @@ class Experiment:
         """
         return TrainSettings(**self._laid_over("train", self.backbone.train))
 
+    @property
+    def applies(self) -> bool:
+        """Whether the variant changes anything here, and leaves some modality.
+
+        A corpus without a picture needs no trial of leaving it out.
+        """
+        main = replace(self, variant=NO_OVERLAY)
+        return bool(self._modalities) and (
+            self.train != main.train
+            or self._modalities != main._modalities
+            or self.adapter.model_dump(exclude={"modalities"}) != main.adapter.model_dump(exclude={"modalities"})
+        )
+
+    @property
+    def _modalities(self) -> set[ModalityName]:
+        return {*self.dataset.modalities} & {*self.adapter.modalities}
+
     def _laid_over(self, section: str, backbone: Mapping[str, Any]) -> dict[str, Any]:
         kin = self.backbone.corpora.get(self.name.removesuffix(RELEASED_SUFFIX), NO_OVERLAY)
         whole: dict[str, Any] = getattr(self.config, section).model_dump()
         for over in (getattr(self.dataset, section), backbone, getattr(kin, section), self.said.get(section, {})):
             whole |= over
         return whole | getattr(self.variant, section)
-
-
-def applies(variant: Variant, dataset: Dataset) -> bool:
-    """Whether a variant changes anything for a corpus, and leaves something: one without a picture needs no trial of
-    leaving it out."""
-    if "modalities" not in variant.adapter:
-        return True
-    left = set(dataset.modalities) & set(variant.adapter["modalities"])
-    return bool(left) and left != set(dataset.modalities)
 
 
 def write_schemas(folder: Path) -> None:

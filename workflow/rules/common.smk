@@ -86,10 +86,10 @@ def backbone_json(wildcards):
     return as_json(backbone(wildcards.backbone), exclude=beside, exclude_defaults=True)
 
 
-def experiment(wildcards):
-    """What settles how adapters are trained; `variant` is /variants/NAME, or empty for the main experiment."""
+def experiment(wildcards, variant_name=None):
+    """What settles how adapters are trained; the wildcard is /variants/NAME, or empty for the main experiment."""
     name = wildcards.dataset
-    changes = Path(wildcards.get("variant", "")).name
+    changes = variant_name or Path(wildcards.get("variant", "")).name
     overlay = variant(changes) if changes else mse_config.Overlay()
     return mse_config.Experiment(
         CONFIG, name, dataset(name), backbone(wildcards.backbone), SAID, overlay
@@ -253,12 +253,15 @@ def of_rows(names):
     """Input function: predictions of rows that stand in a table beside the main one's."""
 
     def files(wildcards):
+        folder = Path("results", wildcards.dataset)
         found = []
         for name in names:
-            if name in ("zero-shot", "linear"):
-                folder = f"results/{wildcards.dataset}/{wildcards.backbone}/baselines"
-                found.append(f"{folder}/{name}/single/predictions.csv")
-            elif mse_config.applies(variant(name), dataset(wildcards.dataset)):
+            if name == "linear":
+                found.append(f"{folder}/baselines/linear/single/predictions.csv")
+            elif name == "zero-shot":
+                within = f"{folder}/{wildcards.backbone}/baselines"
+                found.append(f"{within}/zero-shot/single/predictions.csv")
+            elif experiment(wildcards, name).applies:
                 found += of_all_seeds("predictions.csv", "variants", name)(wildcards)
         return found
 

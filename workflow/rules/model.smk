@@ -122,16 +122,16 @@ rule linear:
     input:
         "work/{dataset}/dataset.h5",
     output:
-        "results/{dataset}/{backbone}/baselines/linear/single/predictions.csv",
+        "results/{dataset}/baselines/linear/single/predictions.csv",
     log:
-        "logs/{dataset}/{backbone}/linear.log",
+        "logs/{dataset}/linear.log",
     benchmark:
-        "benchmarks/{dataset}/{backbone}/linear.tsv"
+        "benchmarks/{dataset}/linear.tsv"
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=8000,
+        runtime=240,
     params:
         version=STAGES["linear"],
     message:
