@@ -76,7 +76,7 @@ class AdapterSettings(Section):
     )
     pseudo_tokens: PositiveInt = Field(4, description="pseudo tokens put before or after the text (n)")
     placement: Literal["before_text", "after_text"] = Field(
-        "before_text",
+        "after_text",
         description="pseudo tokens before the text (paper), or behind it, before the prompt's last token",
     )
     pooling: Literal["last", "mean", "attention"] = Field(
