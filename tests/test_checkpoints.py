@@ -208,7 +208,10 @@ def test_what_was_fetched_from_elsewhere_is_told(hub: str, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("settings", [{}, {"gradient_checkpointing": True}])
-def test_memory_asked_of_a_cluster_covers_the_estimate(settings: dict[str, bool], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("placement", "tokens", "texts"), [("before_text", 50 + 30, 0), ("after_text", 9, 2e9)])
+def test_memory_asked_of_a_cluster_covers_the_estimate(
+    settings: dict[str, bool], placement: str, tokens: int, texts: float, tmp_path: Path
+) -> None:
     """In the sizes of ChatGLM3-6B, as published and as converted."""
     from mse.backbones.chatglm import ChatGLM
     from mse.backbones.memory import estimate
@@ -222,11 +225,12 @@ def test_memory_asked_of_a_cluster_covers_the_estimate(settings: dict[str, bool]
     ChatGLM(original, "config.json").native_config().save_pretrained(tmp_path)
     backbone = Backbone(**TINY)
     chosen = TrainSettings(**settings)
-    needs = estimate(tmp_path, backbone, chosen.batch_size, 50 + 30, True, chosen.gradient_checkpointing)
+    needs = estimate(tmp_path, backbone, chosen.batch_size, tokens, True, chosen.gradient_checkpointing)
     with (tmp_path / "published/pytorch_model.bin").open("r+b") as file:
         file.truncate(round(needs.weights))  # a file with holes, as large as the real ones together
-    asked = places.job_mb(tmp_path / "published", backbone, chosen, AdapterSettings())
-    assert needs.total / 1e6 < asked < 1.5 * needs.total / 1e6
+    shape = AdapterSettings.model_validate({"placement": placement})
+    asked = places.job_mb(tmp_path / "published", backbone, chosen, shape)
+    assert (needs.total + texts) / 1e6 < asked < 1.5 * (needs.total + texts) / 1e6
 
 
 def test_mistakes_in_places_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from mse.cli import app
 COMMANDS = [
     "fetch", "demo", "corpus", "manifest", "cut", "import", "export", "schema",
     "segment", "acoustic", "facial", "transcribe", "quality", "assemble",
-    "backbone", "adapter", "train", "predict", "score", "plot",
+    "backbone", "adapter", "train", "predict", "linear", "bench",
+    "score", "compare", "validation", "plot",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ MODELS = Path("resources/models")  # ready to load
 WEIGHTS = {".safetensors", ".bin"}
 BESIDE_WEIGHTS = {".json", ".model", ".txt", ".tiktoken", ".jinja"}  # what else is read of a checkpoint: never code
 AROUND_TOKENS = 80  # that stand around a text: preamble, marks, pseudo tokens, prompt, answer
+ANSWER_TOKENS = 10  # of an answer, and the prompt's last one
 FETCHED, NATIVE = "fetched.json", "native.json"  # marks, written last: what a folder was made from
 
 
@@ -87,12 +88,14 @@ def job_mb(folder: Path, backbone: Backbone, settings: TrainSettings, adapter: A
         )
     )
     held = {"8bit": 0.6, "4bit": 0.4}.get(backbone.quantise or "", 2 if backbone.dtype == "float32" else 1)
-    tokens = settings.batch_size * (settings.max_text_tokens + AROUND_TOKENS)
     # Values that a layer keeps for each token, as a bound fitted to memory.estimate of ChatGLM3-6B, Qwen-1.8B and
     # LLaMA2-7B in bfloat16 on a CPU: 1.1 to 1.5 times its work up to 500 tokens; 1000 tokens may take more.
-    kept = (12 * hidden + 3 * inner) * 4 * tokens / 1e6  # of one layer, computed in float32
-    work = kept if settings.gradient_checkpointing else kept * layers
-    texts = 1000 * settings.text_cache_gb if adapter.placement == "after_text" else 0
+    layer = (12 * hidden + 3 * inner) * 4 * settings.batch_size / 1e6  # of a token of each clip, computed in float32
+    read = settings.max_text_tokens + AROUND_TOKENS
+    after = adapter.placement == "after_text"
+    step = adapter.pseudo_tokens + ANSWER_TOKENS if after else read  # what a gradient is computed for
+    work = layer * step if settings.gradient_checkpointing else layer * step * layers
+    texts = 1000 * settings.text_cache_gb + layer * read if after else 0
     return 4000 + round(1.1 * (held * sum(weights_mb(folder)) + work) + texts)
 
 
