@@ -115,7 +115,7 @@ def test_ablations_are_variants_of_the_same_run(finished: Path) -> None:
     adapter = MSEAdapter.from_pretrained(finished / "results/demo/smollm2/variants/without-msf/seed-1/adapter")
     assert adapter.config.settings.scales == [] and adapter.fusion.integrate is None
     done = snakemake(finished, *SHORT, "ablations=[without-ears]", "-n", "--", target)
-    assert "no without-ears.yaml in config/variants; there is picture-only" in done.stdout + done.stderr
+    assert "no without-ears.yaml in config/variants; there is after-text, " in done.stdout + done.stderr
 
 
 def test_every_clip_was_seen_heard_and_read(finished: Path) -> None:
