@@ -1,5 +1,6 @@
 """Between a label and the text that the LLM is to write."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +21,14 @@ class LabelText(Protocol):
 
     def legal(self) -> list[str]:
         """Every text that `write` can give, in the labels' order."""
+
+    def near(self, value: float, spread: float) -> list[float]:
+        """How right each legal text is for a label: its own 1, and others the less, the farther they are.
+
+        Args:
+            value: the label.
+            spread: deviation, as a share of the labels' range.
+        """
 
 
 def label_text(task: Task, explicit_plus: bool) -> LabelText:
@@ -46,6 +55,10 @@ class ClassText:
         legal = [text.casefold() for text in self.legal()]
         text = answer.strip().casefold()
         return float(legal.index(text)) if text in legal else None
+
+    def near(self, value: float, spread: float) -> list[float]:
+        """1 for the class, 0 for all others: classes have no distance."""
+        return [float(index == int(value)) for index in range(len(self.task.names))]
 
     def legal(self) -> list[str]:
         """The text of every class, in order."""
@@ -78,6 +91,11 @@ class IntensityText:
             return None
         value = float(text)
         return value if self.task.low <= value <= self.task.high else None
+
+    def near(self, value: float, spread: float) -> list[float]:
+        """A Gaussian around the label as it is written."""
+        centre, sd = float(self.write(value)), spread * (self.task.high - self.task.low)
+        return [math.exp(-0.5 * ((float(text) - centre) / sd) ** 2) for text in self.legal()]
 
     def legal(self) -> list[str]:
         """Every text that `write` can give, from the least label to the greatest."""

@@ -16,7 +16,7 @@ STAGES = {
     "quality": 2,
     "assemble": 2,
     "convert": 1,
-    "train": 4,
+    "train": 5,
     "predict": 4,
     "linear": 1,
     "score": 3,

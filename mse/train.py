@@ -94,7 +94,9 @@ class Trainer:
             UserError: loss or gradient is not finite, or the loss explodes; the message names the batch's clips.
         """
         answers = [self.llm.words.answer_ids(self.labels.write(label)) for label in batch.labels]
-        loss = self.llm.answer_loss(clip_context(self.llm, self.adapter, batch), answers)
+        spread = self.settings.label_spread
+        weights = torch.tensor([self.labels.near(label, spread) for label in batch.labels]) if spread else None
+        loss = self.llm.answer_loss(clip_context(self.llm, self.adapter, batch), answers, weights)
         self.optimiser.zero_grad()
         loss.backward()
         limit = math.inf if self.settings.max_grad_norm is None else self.settings.max_grad_norm

@@ -10,7 +10,7 @@ from mse.adapter import AdapterConfig, MSEAdapter
 from mse.config import AdapterSettings
 from mse.errors import UserError
 
-PAPER = {"pooling": "last", "match_embedding_rms": False, "learned_absence": False}
+PAPER = {"mixer": "text_guided", "pooling": "last", "match_embedding_rms": False, "learned_absence": False}
 
 
 def build(widths: tuple[int, int, int] = (25, 65, 64), **settings: object) -> MSEAdapter:
@@ -79,9 +79,10 @@ def test_bottlenecks_have_the_papers_widths() -> None:
     assert [scale[0].out_features for scale in adapter.fusion.scales] == [16, 4, 8]  # d/8, d/32, d/16
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean"])
-def test_padding_changes_nothing(pooling: str) -> None:
-    adapter = build(pooling=pooling)
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("pooling", ["last", "mean", "attention"])
+def test_padding_changes_nothing(pooling: str, bidirectional: bool) -> None:
+    adapter = build(pooling=pooling, bidirectional=bidirectional)
     data = inputs()
     with torch.no_grad():
         together = adapter(**data)

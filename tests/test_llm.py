@@ -67,6 +67,23 @@ def test_loss_is_the_plain_cross_entropy_of_each_clip_alone(llm: FrozenLLM) -> N
     assert together.item() == pytest.approx(total / tokens, rel=1e-5)
 
 
+def test_loss_with_neighbours_weighs_them_at_each_step(tiny_llm: Path) -> None:
+    llm = frozen(tiny_llm, Surroundings("", "?", ["-0.3", "+1.2", "+1.3"], 12))
+    own, near = 1, 2
+    weights = torch.tensor([[0.0, 1.0, 0.0]] * 3)
+    context, answers = contexts(llm, TEXTS), [llm.words.legal_ids[own]] * 3
+    assert llm.answer_loss(context, answers, weights).item() == pytest.approx(
+        llm.answer_loss(context, answers).item(), rel=1e-5
+    )
+    weights[:, near] = 1 / 3
+    likely = {place: llm.answer_loss(context, [llm.words.legal_ids[place]] * 3).item() for place in (own, near)}
+    # They differ in their last token alone, where the neighbour gets a quarter.
+    assert len(llm.words.legal_ids[own]) == len(llm.words.legal_ids[near])
+    assert llm.answer_loss(context, answers, weights).item() == pytest.approx(
+        0.75 * likely[own] + 0.25 * likely[near], rel=1e-5
+    )
+
+
 def test_generation_in_a_batch_equals_generation_alone_and_the_library(llm: FrozenLLM) -> None:
     together = llm.generate(contexts(llm, TEXTS))
     alone = [llm.generate(contexts(llm, [text]))[0] for text in TEXTS]
@@ -102,6 +119,8 @@ def test_tree_holds_each_shared_beginning_once() -> None:
     logits[1, 0, 7], logits[1, 0, 5] = 9.0, 1.0  # 7 is no answer's beginning
     logits[2, 0, 1], logits[2, 1, 8] = 5.0, 9.0  # 8 does not go on from 1: 2 and 3 are equal, the first stands
     assert tree.greedy(logits) == [1, 3, 0]
+    shares = tree.along(torch.tensor([[3.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]]))
+    assert shares == [[{1: 0.8, 5: 0.2}, {2: 0.75, 3: 0.25}, {9: 1.0}], [{4: 1.0}, {9: 1.0}]]
     assert AnswerTree([(1,), (2,)]).log_likelihoods(torch.zeros(1, 1, 4)).exp().tolist() == [[0.25, 0.25]]
 
 

@@ -19,10 +19,13 @@ class TextGuideMixer(nn.Module):
         text_width: the LLM's hidden size (d).
         width: width of the fused vector.
         learned_absence: stand in a learned vector for clips without any word, else the projection's bias alone.
+        residual: add sound, picture and text to the products (paper: no). What each tells for itself is then learned
+            as such, where the products alone call for every combination.
     """
 
-    def __init__(self, text_width: int, width: int, learned_absence: bool) -> None:
+    def __init__(self, text_width: int, width: int, learned_absence: bool, residual: bool) -> None:
         super().__init__()
+        self.residual = residual
         self.text = nn.Linear(text_width, width)
         self.absent = nn.Parameter(0.1 * torch.randn(width)) if learned_absence else None
 
@@ -44,4 +47,5 @@ class TextGuideMixer(nn.Module):
         text: Tensor = self.text(mean)
         if self.absent is not None:
             text = torch.where(mask.any(dim=1)[:, None], text, self.absent)
-        return acoustic * text + facial * text
+        mixed = acoustic * text + facial * text
+        return mixed + acoustic + facial + text if self.residual else mixed

@@ -30,13 +30,16 @@ class MSEAdapter(nn.Module):
         self.config = config
         s = config.settings
         self.acoustic = SequenceEncoder(
-            config.acoustic_width, s.acoustic_hidden, s.fusion_width, s.pooling, s.learned_absence
+            config.acoustic_width, s.acoustic_hidden, s.fusion_width, s.pooling, s.bidirectional, s.learned_absence
         )
         self.facial = SequenceEncoder(
-            config.facial_width, s.facial_hidden, s.fusion_width, s.pooling, s.learned_absence
+            config.facial_width, s.facial_hidden, s.fusion_width, s.pooling, s.bidirectional, s.learned_absence
         )
-        guided = s.mixer == "text_guided"
-        self.mixer = TextGuideMixer(config.text_width, s.fusion_width, s.learned_absence) if guided else Sum()
+        self.mixer = (
+            Sum()
+            if s.mixer == "sum"
+            else TextGuideMixer(config.text_width, s.fusion_width, s.learned_absence, s.mixer == "residual")
+        )
         self.fusion = MultiScaleFusion(config.text_width, s.fusion_width, s.pseudo_tokens, s.scales)
         self.gain = nn.Parameter(torch.tensor(config.embedding_rms)) if s.match_embedding_rms else None
 

@@ -17,6 +17,7 @@ PUBLISHED: dict[str, Any] = {  # the published adapter, whatever our defaults ar
     "scales": [8, 32, 16],
     "placement": "before_text",
     "pooling": "last",
+    "bidirectional": False,
     "match_embedding_rms": False,
     "learned_absence": False,
 }

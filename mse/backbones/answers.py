@@ -36,6 +36,29 @@ class AnswerTree:
             children.setdefault(node, set()).add(token)
         self._children = {node: sorted(tokens) for node, tokens in children.items()}
 
+    def along(self, weights: Tensor) -> list[list[dict[int, float]]]:
+        """What is to be written at each step towards the heaviest answer, where others are nearly as right.
+
+        Args:
+            weights: of each answer, none negative, shape (B, K).
+
+        Returns:
+            for each row and step the share of each token, which is that of the answers that go on with it.
+        """
+        rows = []
+        for row in weights.tolist():
+            left = [(weight, steps) for weight, steps in zip(row, self._steps, strict=True) if weight]
+            shares: list[dict[int, float]] = []
+            for depth, (_, token) in enumerate(max(left, key=lambda each: each[0])[1]):
+                whole = sum(weight for weight, _ in left)
+                shares.append({})
+                for weight, steps in left:
+                    goes_on = steps[depth][1]
+                    shares[-1][goes_on] = shares[-1].get(goes_on, 0.0) + weight / whole
+                left = [(weight, steps) for weight, steps in left if steps[depth][1] == token]
+            rows.append(shares)
+        return rows
+
     def log_likelihoods(self, logits: Tensor) -> Tensor:
         """Natural logarithm of each answer's probability among everything that the LLM could write.
 

@@ -167,12 +167,14 @@ class FrozenLLM:
         self._forward(context.embeddings, context.mask, cache, 1)
         return [(layer.keys, layer.values) for layer in cache.layers]
 
-    def answer_loss(self, context: Context, answers: Sequence[Sequence[int]]) -> Tensor:
+    def answer_loss(self, context: Context, answers: Sequence[Sequence[int]], weights: Tensor | None = None) -> Tensor:
         """Mean cross entropy over the answers' tokens; logits are computed at their positions only.
 
         Args:
             context: of B clips.
             answers: token ids of each answer.
+            weights: how right each legal answer is, the clip's own the most, shape (B, K); without it the clip's own
+                alone is.
         """
         targets = pad_sequence(
             [torch.tensor(answer, device=self.device) for answer in answers], batch_first=True, padding_value=IGNORED
@@ -185,7 +187,9 @@ class FrozenLLM:
             _cache(context, ReadOnlyLayer),
             targets.shape[1],
         )  # (B, A, V)
-        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
+        if weights is None:
+            return nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
+        return _soft_cross_entropy(logits, self.answers.along(weights))
 
     @torch.inference_mode()
     def answer_logits(self, context: Context) -> Tensor:
@@ -316,3 +320,18 @@ def reads_at_most(config: Any) -> int | None:
     text = config.get_text_config()
     names = ("max_position_embeddings", "sliding_window", "attention_chunk_size")
     return min((limit for name in names if (limit := getattr(text, name, None))), default=None)
+
+
+def _soft_cross_entropy(logits: Tensor, shares: Sequence[Sequence[dict[int, float]]]) -> Tensor:
+    """Mean cross entropy at logits (B, A, V) whose targets are shares of several tokens at each of a row's steps."""
+    rows, steps, tokens, parts = zip(
+        *(
+            (row, step, token, part)
+            for row, of_row in enumerate(shares)
+            for step, of_step in enumerate(of_row)
+            for token, part in of_step.items()
+        ),
+        strict=True,
+    )
+    likelihood = logits.float().log_softmax(dim=-1)[list(rows), list(steps), list(tokens)]
+    return -(likelihood * torch.tensor(parts, device=logits.device)).sum() / sum(map(len, shares))

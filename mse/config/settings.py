@@ -68,8 +68,10 @@ class AdapterSettings(Section):
     acoustic_hidden: PositiveInt = Field(64, description="LSTM units that listen (h_a)")
     facial_hidden: PositiveInt = Field(32, description="LSTM units that look (h_v)")
     fusion_width: PositiveInt = Field(256, description="width of the fused vector")
-    mixer: Literal["text_guided", "sum"] = Field(
-        "text_guided", description="sound and picture multiplied by the text (paper), or without it"
+    mixer: Literal["text_guided", "residual", "sum"] = Field(
+        "residual",
+        description="sound and picture multiplied by the text (text_guided, paper), these products and all three added "
+        "(residual), or sound and picture added (sum)",
     )
     scales: list[PositiveInt] = Field(
         [8, 32, 16], description="the fusion's bottlenecks: the LLM's hidden size over these; []: no bottleneck"
@@ -82,6 +84,9 @@ class AdapterSettings(Section):
     pooling: Literal["last", "mean", "attention"] = Field(
         "mean",
         description="summary over time: the last LSTM state (paper), the mean of its outputs, or their weighted mean",
+    )
+    bidirectional: bool = Field(
+        False, description="a second LSTM reads each sequence backwards: twice the units (paper: false)"
     )
     match_embedding_rms: bool = Field(
         True,
@@ -105,6 +110,12 @@ class TrainSettings(Section):
     max_grad_norm: PositiveFloat | None = Field(1.0, description="clip the gradient's norm here; null: never (paper)")
     input_noise: float = Field(0.0, ge=0, description="deviation of noise added to normalised features (paper: 0)")
     modality_dropout: Fraction = Field(0.0, description="share of clips that lose one of their modalities (paper: 0)")
+    label_spread: float = Field(
+        0.08,
+        ge=0,
+        description="neighbours of an intensity that count as nearly right in training: deviation of a Gaussian, as a "
+        "share of the intensities' range (paper: 0)",
+    )
     decoding: Decoding = Field("expected", description="what is validated, and predicted first (paper: generate)")
     max_text_tokens: PositiveInt = Field(50, description="a longer text is cut here (tokens)")
     text_cache_gb: float = Field(
