@@ -74,6 +74,27 @@ def test_numbers_are_the_formulas() -> None:
         assert torch.allclose(adapter(**data)[0], expected, atol=1e-6)
 
 
+def test_residual_mixer_adds_what_it_multiplies() -> None:
+    products, both = build(mixer="text_guided").mixer, build(mixer="residual").mixer
+    sound, picture = torch.randn(2, 3, 256, generator=torch.Generator().manual_seed(2))
+    embeddings, mask = inputs()["text"]
+    with torch.no_grad():
+        text = products.text((embeddings * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True))
+        expected = sound * text + picture * text + sound + picture + text
+        assert torch.allclose(products(sound, picture, embeddings, mask), sound * text + picture * text, atol=1e-6)
+        assert torch.allclose(both(sound, picture, embeddings, mask), expected, atol=1e-6)
+
+
+def test_backwards_reader_starts_at_the_last_real_frame() -> None:
+    encoder = build(bidirectional=True, pooling="last").acoustic
+    values, lengths = inputs()["acoustic"]
+    with torch.no_grad():
+        summary = encoder._summary(encoder._states(encoder.lstm, values, lengths), lengths)
+        for row, length in enumerate(lengths.tolist()):
+            final = encoder.lstm(values[row : row + 1, :length])[1][0]  # (2, 1, h): forwards, backwards
+            assert torch.allclose(summary[row], final.flatten(), atol=1e-6)
+
+
 def test_bottlenecks_have_the_papers_widths() -> None:
     adapter = build(widths=(25, 65, 128))
     assert [scale[0].out_features for scale in adapter.fusion.scales] == [16, 4, 8]  # d/8, d/32, d/16
