@@ -15,7 +15,7 @@ COMMANDS = [
     "fetch", "demo", "corpus", "manifest", "cut", "import", "export", "schema",
     "segment", "acoustic", "facial", "transcribe", "quality", "assemble",
     "backbone", "adapter", "train", "predict", "linear", "bench",
-    "score", "compare", "validation", "plot",
+    "score", "compare", "parts", "validation", "plot",
 ]  # fmt: skip
 
 

@@ -108,6 +108,21 @@ def _show(table: Any, out: Path | None) -> None:
 
 
 @app.command(rich_help_panel=RESULTS)
+def parts(
+    predictions: Annotated[list[Path], typer.Argument(help="Tables of predictions, of the same clips.")],
+    facts: Annotated[Path, typer.Option(help="A table with clip_id and what is known of each clip.")],
+    column: Annotated[list[str], typer.Option(help="A column of it, numbers; once for each.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write; without it the table is shown.")
+    ] = None,
+) -> None:
+    """Tell how much of each known part of the labels is in predictions: weights of a least squares fit."""
+    from mse.parts import parts
+
+    _show(parts(predictions, facts, column), out)
+
+
+@app.command(rich_help_panel=RESULTS)
 def validation(
     histories: Annotated[list[Path], typer.Argument(help="history.csv of runs, MODEL/RUN/history.csv each.")],
     key: Annotated[str, typer.Option(help="Metric that chose the best epoch: mae, weighted_f1, ...")] = "mae",
