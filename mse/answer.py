@@ -41,6 +41,22 @@ class Answers:
     probabilities: Values | None
 
 
+@dataclass(frozen=True)
+class BatchAnswers:
+    """Of B clips, as far as they were asked for.
+
+    Attributes:
+        texts: as generated, B or none.
+        greedy: places among the K legal answers, found along the tree, B or none.
+        probabilities: of the legal answers, given that one of them is written, shape (B, K); None where no decoding
+            needs them.
+    """
+
+    texts: list[str]
+    greedy: list[int]
+    probabilities: Values | None
+
+
 def clip_context(llm: FrozenLLM, adapter: MSEAdapter | None, batch: Batch) -> Context:
     """Everything that the LLM reads of some clips before it answers; without an adapter their texts alone."""
     if adapter is None:
@@ -52,18 +68,14 @@ def clip_context(llm: FrozenLLM, adapter: MSEAdapter | None, batch: Batch) -> Co
 @torch.inference_mode()
 def answer_batch(
     llm: FrozenLLM, adapter: MSEAdapter | None, batch: Batch, decodings: Collection[Decoding]
-) -> tuple[list[str], npt.NDArray[np.int64], Values]:
-    """The LLM's answers to B clips, as far as the decodings need them, else empty.
+) -> BatchAnswers:
+    """The LLM's answers to B clips.
 
     Args:
         llm: the frozen LLM.
         adapter: makes the pseudo tokens; None: there are none.
         batch: the clips.
         decodings: ways of reading them out.
-
-    Returns:
-        texts as generated (B); places of the answers found along the tree (B,); probabilities of the legal answers,
-        given that one of them is written (B, K).
 
     Raises:
         UserError: the LLM computes NaN.
@@ -72,7 +84,7 @@ def answer_batch(
     try:
         texts = llm.generate(context) if "generate" in decodings else []
         if not set(decodings) - {"generate"}:
-            return texts, np.zeros(0, np.int64), np.zeros((0, len(llm.words.around.answers)))
+            return BatchAnswers(texts, [], None)
         logits = llm.answer_logits(context)
     except FloatingPointError as e:
         raise UserError(
@@ -81,7 +93,7 @@ def answer_batch(
         ) from e
     likelihoods = nn.functional.softmax(llm.answers.log_likelihoods(logits).double(), dim=1)
     greedy = llm.answers.greedy(logits) if "constrained" in decodings else []
-    return texts, np.array(greedy, np.int64), likelihoods.cpu().numpy()
+    return BatchAnswers(texts, greedy, likelihoods.cpu().numpy())
 
 
 def answer(
@@ -108,6 +120,9 @@ def answer(
 
     Returns:
         in the order of `indices`.
+
+    Raises:
+        UserError: the LLM computes NaN; the message names the batch's clips.
     """
     if adapter is not None:
         adapter.eval()
@@ -123,14 +138,15 @@ def answer(
     predictions: dict[Decoding, Values] = {}
     texts = [""] * len(indices)
     if "generate" in decodings:
-        written = [text for batch in batches for text in batch[0]]
+        written = [text for batch in batches for text in batch.texts]
         texts = [written[place] for place in back]
         predictions["generate"] = np.array([labels.read(text) for text in texts], np.float64)  # None becomes NaN
-    if not set(decodings) - {"generate"}:
+    shares = [batch.probabilities for batch in batches if batch.probabilities is not None]
+    if not shares:
         return Answers(predictions, texts, None)
-    probabilities = np.concatenate([batch[2] for batch in batches])[back]
+    probabilities = np.concatenate(shares)[back]
     if "constrained" in decodings:
-        predictions["constrained"] = values[np.concatenate([batch[1] for batch in batches])[back]]
+        predictions["constrained"] = values[[place for batch in batches for place in batch.greedy]][back]
     if "expected" in decodings:
         likeliest = values[probabilities.argmax(axis=1)]
         predictions["expected"] = probabilities @ values if isinstance(task, Intensity) else likeliest

@@ -22,12 +22,15 @@ class LabelText(Protocol):
     def legal(self) -> list[str]:
         """Every text that `write` can give, in the labels' order."""
 
-    def near(self, value: float, spread: float) -> list[float]:
-        """How right each legal text is for a label: its own 1, and others the less, the farther they are.
+    def near(self, value: float, spread: float) -> list[float] | None:
+        """How right each of the K legal texts is for a label: its own 1, and others the less, the farther they are.
 
         Args:
             value: the label.
             spread: deviation, as a share of the labels' range.
+
+        Returns:
+            K weights in the order of `legal`; None where its own text alone is right.
         """
 
 
@@ -56,9 +59,9 @@ class ClassText:
         text = answer.strip().casefold()
         return float(legal.index(text)) if text in legal else None
 
-    def near(self, value: float, spread: float) -> list[float]:
-        """1 for the class, 0 for all others: classes have no distance."""
-        return [float(index == int(value)) for index in range(len(self.task.names))]
+    def near(self, value: float, spread: float) -> list[float] | None:
+        """None: classes have no distance."""
+        return None
 
     def legal(self) -> list[str]:
         """The text of every class, in order."""
@@ -92,8 +95,10 @@ class IntensityText:
         value = float(text)
         return value if self.task.low <= value <= self.task.high else None
 
-    def near(self, value: float, spread: float) -> list[float]:
+    def near(self, value: float, spread: float) -> list[float] | None:
         """A Gaussian around the label as it is written."""
+        if not spread:
+            return None
         centre, sd = float(self.write(value)), spread * (self.task.high - self.task.low)
         return [math.exp(-0.5 * ((float(text) - centre) / sd) ** 2) for text in self.legal()]
 

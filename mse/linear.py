@@ -15,7 +15,6 @@ from sklearn.preprocessing import StandardScaler
 
 from mse.config import Classes, Task
 from mse.data import ClipDataset, task_of
-from mse.errors import UserError
 from mse.metrics import Scorer, Values
 from mse.predict import clip_table, write_predictions
 from mse.progress import say, track
@@ -58,11 +57,7 @@ def linear(dataset: ClipDataset, split: str = "test") -> LinearAnswers:
         UserError: the corpus has no task, or a split no clip.
     """
     task = task_of(dataset)
-    parts = [dataset.indices(name) for name in ("train", "valid", split)]
-    for name, part in zip(("train", "valid", split), parts, strict=True):
-        if not part:
-            there = ", ".join(sorted(set(dataset.splits)))
-            raise UserError(f"{dataset.path}: no clip in the split {name!r} ({there} have some); give it clips")
+    parts = [dataset.require(name) for name in ("train", "valid", split)]
     ends = np.cumsum([len(part) for part in parts])
     features = _features(dataset, [index for part in parts for index in part], int(ends[0]))
     train, valid, asked = features[: ends[0]], features[ends[0] : ends[1]], features[ends[1] :]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from mse.config import Classes, Task
 
 Values = npt.NDArray[np.float64]
+LESS_IS_BETTER = {"mae"}  # of all other metrics more is
 
 
 def mosei(prediction: Values, truth: Values) -> dict[str, float]:
@@ -161,4 +162,4 @@ class Scorer:
     def gain(self, metrics: Mapping[str, float]) -> float:
         """The task's key metric, turned so that more is better; what is undefined is worst."""
         value = metrics[self.task.key_metric]
-        return -math.inf if math.isnan(value) else -value if self.task.key_metric == "mae" else value
+        return -math.inf if math.isnan(value) else -value if self.task.key_metric in LESS_IS_BETTER else value

@@ -27,13 +27,18 @@ def parts(paths: Sequence[Path], facts: Path, columns: Sequence[str]) -> pd.Data
         fit explains.
 
     Raises:
-        UserError: a table is missing or no table, a column is missing or no number, a clip is not in `facts`.
+        UserError: a table is missing or no table, holds other clips than the first, a column is missing or no number,
+            a clip is not in `facts`, or twice.
     """
-    known = read_table(facts, ("clip_id",), (), "mse demo").set_index("clip_id")
+    known = read_table(facts, ("clip_id",), columns, "mse demo").set_index("clip_id")
     for column in columns:
-        if column not in known.columns or not pd.api.types.is_numeric_dtype(known[column]):
-            raise UserError(f"{facts}: no column of numbers {column!r}; it has {', '.join(map(str, known.columns))}")
+        if column not in known.columns:
+            raise UserError(f"{facts}: no column {column!r}; it has {', '.join(map(str, known.columns))}")
+    twice = known.index[known.index.duplicated()]
+    if len(twice):
+        raise UserError(f"{facts}: the clip {twice[0]!r} stands there twice")
     rows: list[dict[str, str | float]] = []
+    clips: list[str] = []
     for path in paths:
         table = read_table(path, ("clip_id",), ("prediction", "label"), "mse predict")
         for column in ("prediction", "label"):
@@ -42,11 +47,17 @@ def parts(paths: Sequence[Path], facts: Path, columns: Sequence[str]) -> pd.Data
         stranger = next((clip for clip in table["clip_id"] if clip not in known.index), None)
         if stranger is not None:
             raise UserError(f"{facts}: lacks the clip {stranger} of {path}")
-        table = table.dropna(subset=["prediction", "label"])
         values = known.loc[table["clip_id"], list(columns)].to_numpy(float)
+        unknown = table["clip_id"][np.isnan(values).any(axis=1)]
+        if len(unknown):
+            raise UserError(f"{facts}: {', '.join(columns)}: no number for the clip {unknown.iloc[0]}")
+        if rows and sorted(table["clip_id"]) != clips:
+            raise UserError(f"{path}: not the same clips as {paths[0]}")
+        clips = sorted(table["clip_id"])
         if not rows:
             rows.append({"of": "label", **_fit(table["label"].to_numpy(), values, columns)})
-        rows.append({"of": str(path), **_fit(table["prediction"].to_numpy(), values, columns)})
+        answered = table["prediction"].notna().to_numpy()
+        rows.append({"of": str(path), **_fit(table["prediction"].to_numpy()[answered], values[answered], columns)})
     return pd.DataFrame(rows)
 
 
@@ -56,4 +67,4 @@ def _fit(predictions: Values, values: Values, columns: Sequence[str]) -> dict[st
     weights, *_ = np.linalg.lstsq(design, predictions, rcond=None)
     left = predictions - design @ weights
     r2 = 1 - left @ left / (len(predictions) * predictions.var()) if predictions.var() else np.nan
-    return {"n": len(predictions), **dict(zip(columns, map(float, weights), strict=False)), "r2": float(r2)}
+    return {"n": len(predictions), **dict(zip(columns, map(float, weights[:-1]), strict=True)), "r2": float(r2)}

@@ -146,7 +146,7 @@ def comparison(intervals: Path, out: Path) -> None:
         intervals: intervals.csv.
         out: the figure.
     """
-    numbers = ("value", "low", "high", "p")
+    numbers = ("value", "low", "high")
     table = read_table(intervals, ("model", "decoding", "metric"), numbers, "mse score")
     titles = {"mae": "MAE (less is better)", "corr": "correlation r"}
     titles |= {"accuracy": "accuracy", "weighted_f1": "weighted F1"}
@@ -155,7 +155,7 @@ def comparison(intervals: Path, out: Path) -> None:
         f"{model} ({way})" if way else model
         for model, way in table[["model", "decoding"]].drop_duplicates().itertuples(index=False)
     ]
-    reference = table[(table["model"] == table["model"].iloc[0]) & (table["p"] == 1)]
+    reference = table[table["reference"]]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(shown), figsize=(4.8 * len(shown), 0.8 + 0.32 * len(names)), sharey=True)
         for axis, (metric, title) in zip(np.atleast_1d(axes), shown, strict=True):

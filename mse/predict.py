@@ -42,7 +42,7 @@ def predict(
         llm_folder: the LLM's weights and tokenizer.
         backbone: marks and label style of the LLM.
         adapter_folder: what `train` wrote; None: the LLM alone, with the same words around each clip's text.
-        settings: batch size, longest text, decoding and threads; None: those of the adapter's training.
+        settings: batch size, longest text, decoding and threads; what is not set is as in the adapter's training.
         out: the table.
         split: which clips.
 
@@ -51,6 +51,8 @@ def predict(
     """
     adapter = None if adapter_folder is None else MSEAdapter.from_pretrained(adapter_folder)
     trained = None if adapter is None else adapter.config.train
+    if trained and settings:
+        settings = trained.model_copy(update={key: getattr(settings, key) for key in settings.model_fields_set})
     settings = settings or trained or TrainSettings()
     if trained and trained.max_text_tokens != settings.max_text_tokens:
         raise UserError(
@@ -66,6 +68,11 @@ def predict(
             check_features(adapter, dataset, adapter_folder)
             check_llm(adapter, llm_folder, backbone, adapter_folder)
         llm = load_llm(llm_folder, backbone, dataset, labels, settings, shape, training=False)
+        if adapter is not None and adapter.config.text_width != llm.width:
+            raise UserError(
+                f"{adapter_folder}: made for an LLM with a hidden size of {adapter.config.text_width}, not "
+                f"{llm.width} as in {llm_folder}"
+            )
         if adapter is not None:
             adapter.to(llm.device)
         answers = answer(dataset, indices, llm, adapter, labels, task, settings.batch_size)
@@ -115,7 +122,7 @@ def check_features(adapter: MSEAdapter, dataset: ClipDataset, folder: Path) -> N
     """Refuse features that were made otherwise than those which the adapter knows.
 
     Raises:
-        UserError: a modality is not there, or the settings of its features differ.
+        UserError: a modality is not there, or the settings or the number of its features differ.
     """
     for modality, digest in adapter.config.feature_digests.items():
         if modality not in dataset.feature_digests:
@@ -124,6 +131,13 @@ def check_features(adapter: MSEAdapter, dataset: ClipDataset, folder: Path) -> N
             raise UserError(
                 f"{folder}: trained on {modality} features of other settings (digest {digest}) than those of "
                 f"{dataset.path} ({dataset.feature_digests[modality]}); extract with the same settings, or train anew"
+            )
+    widths = {"acoustic": adapter.config.acoustic_width, "facial": adapter.config.facial_width}
+    for modality, width in widths.items():
+        if width != dataset.widths[modality]:  # an imported adapter knows no digests
+            raise UserError(
+                f"{folder}: reads {width} {modality} features of a frame, but {dataset.path} has "
+                f"{dataset.widths[modality]}; an adapter reads the features that it was trained on alone"
             )
 
 

@@ -46,6 +46,9 @@ def fingerprint(config: AdapterConfig, dataset_path: Path, device: torch.device)
         config: of the adapter: LLM, settings, seed, features.
         dataset_path: dataset.h5.
         device: where it computes.
+
+    Returns:
+        a digest, in hexadecimal digits.
     """
     code = f"{STAGES['train']} {torch.__version__} {transformers.__version__} {device}"
     return hashlib.sha256(f"{config.model_dump_json()} {code}".encode() + dataset_path.read_bytes()).hexdigest()

@@ -14,7 +14,7 @@ from mse.atomic import replacing
 from mse.config import Classes, Decoding, Intensity, Task
 from mse.data import ClipDataset, task_of
 from mse.errors import UserError
-from mse.metrics import Scorer, Values
+from mse.metrics import LESS_IS_BETTER, Scorer, Values
 from mse.predict import read_predictions
 from mse.progress import say
 from mse.tables import read_table
@@ -51,7 +51,8 @@ def score(
     """Score the predictions of an experiment, MODEL/RUN/predictions.csv each.
 
     metrics.csv: the first model has a row for each run and each decoding, with mean and standard deviation over the
-    runs; the others have mean and deviation, or their single run; `constant` always answers the training mean or the
+    runs; the others have mean and deviation, or their single run, in the decoding that models are compared by and in
+    their own where it is another; `constant` always answers the training mean or the
     commonest class. An answer that is no legal label is scored as the training mean (intensity) or as wrong (classes);
     the column `unparseable` counts them.
 
@@ -67,7 +68,7 @@ def score(
         samples: draws of clips.
 
     Raises:
-        UserError: the tables do not hold the same clips.
+        UserError: the tables do not hold the same clips and labels, or two are of one model and run.
     """
     with ClipDataset(dataset_path) as dataset:
         task = task_of(dataset)
@@ -78,6 +79,8 @@ def score(
     for path, table in tables.items():
         if table["clip_id"].tolist() != first["clip_id"].tolist():
             raise UserError(f"{path}: not the same clips as {predictions[0]}; predict again")
+        if not table["label"].equals(first["label"]):
+            raise UserError(f"{path}: not the same labels as {predictions[0]}; predict again")
     truth = first["label"].to_numpy(np.float64)
     constant = Row("constant", "", {"single": np.full(len(truth), scorer.constant)})
     rows = [*_rows(tables, decoding), constant]
@@ -97,15 +100,19 @@ def score(
 
 
 def _rows(tables: dict[Path, pd.DataFrame], decoding: Decoding) -> list[Row]:
-    """The first model's decodings, then each other model in the one it is compared by."""
+    """The first model's decodings, then each other model in the one it is compared by, and in its own."""
     models: dict[str, dict[str, pd.DataFrame]] = {}
     for path, table in tables.items():
-        models.setdefault(_model(path), {})[path.parent.name] = table
+        runs = models.setdefault(_model(path), {})
+        if path.parent.name in runs:
+            raise UserError(f"{path}: another table of the model {_model(path)} and run {path.parent.name} was given")
+        runs[path.parent.name] = table
     rows: list[Row] = []
     for model, runs in models.items():
         ways: list[str] = [way for way in DECODINGS if all(way in table for table in runs.values())]
         if rows and decoding in ways:
-            ways = [decoding]
+            own = [way for way in ways if all(table[way].equals(table["prediction"]) for table in runs.values())]
+            ways = [decoding] if decoding in own else [decoding, *own[:1]]
         for way in ways or [""]:
             values = {run: table[way or "prediction"].to_numpy(np.float64) for run, table in runs.items()}
             rows.append(Row(model, way, values, shown=model == next(iter(models))))
@@ -137,12 +144,14 @@ def _intervals(rows: Sequence[Row], decoding: str, scorer: Scorer, truth: Values
     draws = resamples(len(truth), samples, SEED)
     drawn = [bootstrap(scorer.metrics, list(row.runs.values()), truth, draws) for row in rows]
     model = rows[0].model
-    reference = next((b for r, b in zip(rows, drawn, strict=True) if (r.model, r.decoding) == (model, decoding)), None)
+    against = next(
+        (b for r, b in zip(rows, drawn, strict=True) if (r.model, r.decoding) == (model, decoding)), drawn[0]
+    )
     return pd.DataFrame(
         [
-            {"model": row.model, "decoding": row.decoding, "runs": len(row.runs), **line}
+            {"model": row.model, "decoding": row.decoding, "runs": len(row.runs), "reference": each is against, **line}
             for row, each in zip(rows, drawn, strict=True)
-            for line in interval_lines(each, reference or drawn[0])
+            for line in interval_lines(each, against)
         ]
     )
 
@@ -184,14 +193,14 @@ def best_epochs(histories: Sequence[Path], key: str) -> pd.DataFrame:
     column = f"valid_{key}"
     rows = []
     for path in histories:
-        table = read_table(path, (), (), "mse train").drop(columns="train_loss").apply(pd.to_numeric, errors="coerce")
+        table = read_table(path, (), (), "mse train").apply(pd.to_numeric, errors="coerce")
         if column not in table or table[column].isna().all():
             raise UserError(f"{path}: no {column}; --key takes one of its columns valid_..., without that beginning")
-        best = table[column].idxmin() if key == "mae" else table[column].idxmax()
+        best = table[column].idxmin() if key in LESS_IS_BETTER else table[column].idxmax()
         rows.append({"model": _model(path), **table.loc[best]})
     lines = []
     for model, runs in pd.DataFrame(rows).groupby("model", sort=False):
-        numbers = runs.drop(columns="model")
+        numbers = runs.drop(columns=["model", "train_loss"], errors="ignore")
         # An undefined metric of a run makes the mean undefined: it is not left out in silence.
         spread = numbers.std(ddof=1, skipna=False).add_suffix("_sd")
         lines.append({"model": model, "runs": len(runs), **numbers.mean(skipna=False), **spread})
@@ -303,8 +312,9 @@ def _number(path: Path, row: tuple[str, str], column: str, task: Task) -> float:
     if isinstance(task, Classes):
         if text in task.names:
             return float(task.names.index(text))
-        if text.isdecimal() and int(text) < len(task.names):
-            return float(text)
+        place = text.removesuffix(".0")  # a column with an empty cell makes floats of places
+        if place.isdecimal() and int(place) < len(task.names):
+            return float(place)
         legal = ", ".join(f"{name} or {place}" for place, name in enumerate(task.names))
         raise UserError(f"{path}: {column} of {clip!r} is {text!r}; expected {legal}")
     try:

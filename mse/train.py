@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,8 @@ class Trainer:
             UserError: loss or gradient is not finite, or the loss explodes; the message names the batch's clips.
         """
         answers = [self.llm.words.answer_ids(self.labels.write(label)) for label in batch.labels]
-        spread = self.settings.label_spread
-        weights = torch.tensor([self.labels.near(label, spread) for label in batch.labels]) if spread else None
+        near = [self.labels.near(label, self.settings.label_spread) for label in batch.labels]
+        weights = None if None in near else torch.tensor(near)
         loss = self.llm.answer_loss(clip_context(self.llm, self.adapter, batch), answers, weights)
         self.optimiser.zero_grad()
         loss.backward()
@@ -166,6 +166,9 @@ def train(
         seed: of weights and order.
         out: folder of the adapter; holds the state of an unfinished run, too.
         history: CSV with one row an epoch; events for TensorBoard are written beside it.
+
+    Raises:
+        UserError: LLM and corpus do not fit each other, memory does not suffice, or the loss is not finite or explodes.
     """
     reproducible(settings.threads)
     with ClipDataset(dataset_path, adapter_settings.modalities) as dataset:
@@ -204,10 +207,13 @@ def run_epochs(trainer: Trainer, folder: Path, run: str, history: Path) -> None:
         folder: where its state lies while it is unfinished.
         run: its fingerprint.
         history: CSV with one row an epoch.
+
+    Raises:
+        UserError: the loss is not finite, or explodes.
     """
     progress = load_state(folder, run, trainer.parts)
     key, patience = trainer.scorer.task.key_metric, trainer.settings.patience_epochs
-    with tensorboard(history.parent / "tensorboard", progress.epoch) as log:
+    with tensorboard(history.parent / "tensorboard", progress.rows) as log:
         for epoch in range(progress.epoch + 1, trainer.settings.schedule_epochs + 1):
             if progress.epoch - progress.best_epoch >= patience:
                 say(f"no gain for {patience} epochs; the best was epoch {progress.best_epoch}")
@@ -221,8 +227,7 @@ def run_epochs(trainer: Trainer, folder: Path, run: str, history: Path) -> None:
                 progress.best_weights = copy.deepcopy(trainer.adapter.state_dict())
             save_state(folder, run, progress, trainer.parts)
             write_history(progress, history)
-            for name, value in row.items():
-                log.add_scalar(name, value, epoch)
+            log_row(log, row)
             say(
                 f"epoch {epoch}: train loss {loss:.3f}, validation {key} {metrics[key]:.3f}, "
                 f"unparseable {metrics['unparseable']:.0f}"
@@ -238,9 +243,18 @@ def write_history(progress: Progress, path: Path) -> None:
 
 
 @contextmanager
-def tensorboard(folder: Path, epoch: int) -> Iterator[Any]:
-    """An event file for TensorBoard; what a killed run wrote after this epoch is passed over."""
+def tensorboard(folder: Path, rows: Sequence[dict[str, float]]) -> Iterator[Any]:
+    """An event file for TensorBoard, which begins with the rows that there are: a killed run may have lost some."""
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(folder), purge_step=epoch + 1) as writer:
+    with SummaryWriter(str(folder), purge_step=0) as writer:
+        for row in rows:
+            log_row(writer, row)
         yield writer
+
+
+def log_row(writer: Any, row: dict[str, float]) -> None:
+    """One epoch's numbers as events, on the disk at once."""
+    for name, value in row.items():
+        writer.add_scalar(name, value, int(row["epoch"]))
+    writer.flush()

@@ -1,5 +1,6 @@
 """The adapter: the paper's sizes, its formulas, masks, and its folder on disk."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -157,4 +158,9 @@ def test_folder_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         MSEAdapter.from_pretrained(tmp_path)
     (tmp_path / "adapter.safetensors").unlink()
     with pytest.raises(UserError, match=r"adapter\.safetensors"):
+        MSEAdapter.from_pretrained(tmp_path)
+    said = json.loads(config.read_text())
+    del said["settings"]["mixer"]
+    config.write_text(json.dumps(said))
+    with pytest.raises(UserError, match=r"config\.json: settings lacks mixer; the adapter is of another version"):
         MSEAdapter.from_pretrained(tmp_path)

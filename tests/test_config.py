@@ -29,7 +29,7 @@ def test_everything_that_ships_is_valid() -> None:
     datasets = sorted((ROOT / "config").rglob("datasets/*.yaml"))
     backbones = sorted((ROOT / "config").rglob("backbones/*.yaml"))
     variants = sorted((ROOT / "config").rglob("variants/*.yaml"))
-    assert (len(datasets), len(backbones), len(variants)) == (14, 8, 25)
+    assert (len(datasets), len(backbones), len(variants)) == (14, 8, 26)
     every = config.Config(config_path=[ROOT / "config"])
     for path in datasets:
         config.load_dataset(every, path.stem)
@@ -173,16 +173,22 @@ def test_paper_preset_is_the_papers_table(corpus: str, backbone: str, suffix: st
     made = MSEAdapter(AdapterConfig(acoustic_width=acoustic, facial_width=facial, text_width=width, settings=adapter))
     assert sum(p.numel() for p in made.parameters()) == parameters
     answer = label_text(paper.dataset.task, paper.backbone.explicit_plus).write(1.0)
-    assert answer == {"mosei": "1.0", "simsv2": "1.0", "meld": "1", "cherma": "1"}[corpus] or (
-        backbone == "qwen" and answer == "+1.0"
-    )
+    plus = "+" if backbone == "qwen" else ""
+    assert answer == {"mosei": plus + "1.0", "simsv2": plus + "1.0", "meld": "1", "cherma": "1"}[corpus]
 
 
-def test_preset_outweighs_what_corpora_and_backbones_say_of_our_own() -> None:
-    """Each switch of ours that the preset turns off is one that the settings have."""
+def test_preset_turns_off_every_switch_of_ours_whatever_files_say() -> None:
+    """A setting that is described with the paper's value stands in the preset, and outweighs a corpus's own."""
     preset = config.read_yaml(ROOT / "config/presets/paper.yaml")
+    turned = {"adapter": {"pooling": "attention"}, "train": {"label_spread": 0.3, "adam_eps": 1e-7}}
+    for section, settings in (("adapter", config.AdapterSettings), ("train", config.TrainSettings)):
+        ours = {key for key, field in settings.model_fields.items() if "paper" in (field.description or "")}
+        assert ours <= set(preset[section]) and len(ours) >= 6
+    main = experiment("demo", "smollm2", preset)
+    main = replace(main, dataset=main.dataset.model_copy(update=turned))
     for section in ("adapter", "train"):
-        assert set(preset[section]) <= set(getattr(config.Config(), section).model_dump())
+        made, wanted = getattr(main, section), type(getattr(main, section))(**preset[section])
+        assert {key: getattr(made, key) for key in preset[section]} == wanted.model_dump(include=set(preset[section]))
 
 
 def test_variants_apply_where_they_change_something_and_leave_something() -> None:
@@ -194,10 +200,22 @@ def test_variants_apply_where_they_change_something_and_leave_something() -> Non
     every = set(config.known_names(EVERY, "variants"))
     as_it_is = {f"{main.adapter.placement.replace('_', '-')}" for main in [experiment("demo", "smollm2")]}
     assert applying("demo") == every - as_it_is
-    assert applying("ravdess") == every - as_it_is - {"picture-only", "without-picture"}
+    assert applying("ravdess") == every - as_it_is - {"picture-only", "without-picture", "exact-labels"}
     assert "tokens-2" not in applying("meld", "qwen")
     assert "without-picture" not in applying("demo", adapter={"modalities": ["acoustic", "text"]})
     assert "picture-only" in applying("demo", adapter={"modalities": ["acoustic", "text"]})
+
+
+def test_variants_have_no_names_of_other_rows(tmp_path: Path) -> None:
+    run = EVERY.model_copy(update={"config_path": [tmp_path]})
+    (tmp_path / "variants").mkdir()
+    (tmp_path / "variants/linear.yaml").write_text("description: mine\n")
+    with pytest.raises(UserError, match=r"linear\.yaml: a variant can't be named linear"):
+        config.load_variant(run, "linear")
+    with pytest.raises(UserError, match=r"no zeroshot\.yaml in .*; there is .*text-only.*, linear, zero-shot"):
+        config.load_variant(EVERY, "zeroshot")
+    with pytest.raises(ValueError, match=r"baselines = .*: a name stands there twice"):
+        config.Config(baselines=["linear", "linear"])
 
 
 def test_paper_stands_beside_ours_as_a_variant() -> None:

@@ -126,6 +126,28 @@ def test_tables_of_other_clips_are_not_mixed(corpus: Path, tmp_path: Path) -> No
         score(corpus, paths, tmp_path / "m.csv")
 
 
+def test_labels_that_changed_and_two_tables_of_one_run_are_refused(corpus: Path, tmp_path: Path) -> None:
+    truth = labels(corpus)
+    first = write(tmp_path, "llm", "seed-1", truth, 0.1)
+    with pytest.raises(UserError, match=r"another table of the model llm and run seed-1 was given"):
+        score(corpus, [first, write(tmp_path / "b", "llm", "seed-1", truth, 0.2)], tmp_path / "m.csv")
+    with pytest.raises(UserError, match="not the same labels as"):
+        score(corpus, [first, write(tmp_path, "llm", "seed-2", truth.round(), 0.2)], tmp_path / "m.csv")
+
+
+def test_variant_with_a_decoding_of_its_own_is_shown_in_it_too(corpus: Path, tmp_path: Path) -> None:
+    truth = labels(corpus)
+    first, paper = (write(tmp_path, name, "seed-1", truth, 0.1) for name in ("llm", "paper"))
+    table = pd.read_csv(paper)
+    table["prediction"] = table["generate"] = table["label"] + 0.3
+    table.to_csv(paper, index=False)
+    score(corpus, [first, paper], tmp_path / "m.csv")
+    mae = pd.read_csv(tmp_path / "m.csv").set_index(["model", "decoding"])["mae"]
+    assert mae["paper", "expected"] == pytest.approx(0.1, abs=1e-4)
+    assert mae["paper", "generate"] == pytest.approx(0.3, abs=1e-4)
+    assert len(mae.loc["paper"]) == 2
+
+
 def test_any_two_models_are_compared(corpus: Path, tmp_path: Path) -> None:
     truth, noise = labels(corpus), np.random.default_rng(2)
     good, other = (write(tmp_path, "good", run, truth, noise.normal(0, 0.3, N), False) for run in ("1", "2"))

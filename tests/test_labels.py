@@ -47,7 +47,9 @@ def test_classes_as_names_and_numbers() -> None:
 
 def test_how_right_neighbours_are() -> None:
     near = IntensityText(Intensity(), True).near(1.24, 0.5 / 6)
+    assert near is not None
     legal = IntensityText(Intensity(), True).legal()
     assert max(near) == near[legal.index("+1.2")] == 1
     assert near[legal.index("+1.7")] == near[legal.index("+0.7")] == pytest.approx(0.6065, abs=1e-4)
-    assert label_text(Classes(classes={"a": ["1"], "b": ["2"]}), True).near(1.0, 0.5) == [0, 1]
+    assert label_text(Classes(classes={"a": ["1"], "b": ["2"]}), True).near(1.0, 0.5) is None
+    assert IntensityText(Intensity(), True).near(1.0, 0.0) is None

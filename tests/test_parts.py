@@ -27,7 +27,14 @@ def test_weights_are_those_that_made_the_predictions(tmp_path: Path) -> None:
     assert (label["of"], model["of"], model["n"]) == ("label", str(heard), 40)
     assert [label["word"], label["voice"], label["r2"]] == pytest.approx([1, 1, 1])
     assert [model["word"], model["voice"], model["r2"]] == pytest.approx([0, 0.5, 1], abs=1e-9)
-    with pytest.raises(UserError, match="no column of numbers 'face'; it has word, voice"):
+    with pytest.raises(UserError, match="no column 'face'; it has word, voice"):
         parts([heard], tmp_path / "clips.csv", ["face"])
+    fewer = tmp_path / "fewer.csv"
+    pd.read_csv(heard).iloc[1:].to_csv(fewer, index=False)
+    with pytest.raises(UserError, match=r"fewer\.csv: not the same clips as .*predictions\.csv"):
+        parts([heard, fewer], tmp_path / "clips.csv", ["word"])
+    facts.assign(word=None).to_csv(tmp_path / "none.csv", index=False)
+    with pytest.raises(UserError, match=r"none\.csv: word: no number for the clip c39"):
+        parts([heard], tmp_path / "none.csv", ["word"])
     with pytest.raises(UserError, match=r"lacks the clip new of .*predictions\.csv"):
         parts([made(tmp_path, clip_id=["new"], prediction=[0.0], label=[0.0])], tmp_path / "clips.csv", ["word"])

@@ -133,6 +133,10 @@ def test_names_without_the_prefix_and_half_precision(tmp_path: Path) -> None:
             r"'Model\.head\.weight' is no part of the published",
         ),
         (
+            lambda w: w.update({"Model.audio_LSTM.rnn.weight_ih_l1": torch.zeros(1)}),
+            r"has 1 tensors more than the published adapter, the first is acoustic\.lstm\.weight_ih_l1 \(our name\)",
+        ),
+        (
             lambda w: w.update({"Model.video_LSTM.linear.weight": torch.zeros(256, 3)}),
             r"facial\.linear\.weight \(our name\) has the shape \(256, 3\), but the other tensors call for \(256, 8\)",
         ),

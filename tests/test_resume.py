@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mse.adapter import AdapterConfig
 from mse.config import AdapterSettings, TrainSettings
@@ -36,6 +37,12 @@ def trained(data: Path, llm: Path, out: Path, shape: AdapterSettings) -> None:
 
 def bytes_of(out: Path) -> list[bytes]:
     return [(out / name).read_bytes() for name in RESULT]
+
+
+def events(out: Path) -> list[float]:
+    """What TensorBoard shows of the validation."""
+    accumulator = EventAccumulator(str(out / "tensorboard")).Reload()
+    return [event.value for event in accumulator.Scalars("valid_mae")]
 
 
 def wait_for_epoch(process: BaseProcess, history: Path, epoch: int) -> None:
@@ -74,6 +81,7 @@ def test_killed_at_random_moments(
         trained(data, tiny_llm, out, shape)
         assert bytes_of(out) == bytes_of(whole)
         assert [path.name for path in sorted((out / "adapter").iterdir())] == ["adapter.safetensors", "config.json"]
+        assert events(out) == pytest.approx(pd.read_csv(out / "history.csv")["valid_mae"].tolist(), rel=1e-6)
     assert killed >= 5  # a moment may come after the end
     assert capfd.readouterr().err.count("going on after epoch") >= going_on > 0
 

@@ -12,7 +12,7 @@ from mse.adapter.encoder import SequenceEncoder
 from mse.adapter.fusion import MultiScaleFusion
 from mse.adapter.mixer import Sum, TextGuideMixer
 from mse.atomic import replacing
-from mse.config import parse, read_yaml
+from mse.config import AdapterSettings, parse, read_yaml
 from mse.errors import UserError
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "adapter.safetensors"
@@ -80,7 +80,14 @@ class MSEAdapter(nn.Module):
             UserError: a file is missing, or the weights do not fit the configuration.
         """
         folder = Path(folder)
-        config = parse(AdapterConfig, read_yaml(folder / CONFIG_NAME), str(folder / CONFIG_NAME))
+        said = read_yaml(folder / CONFIG_NAME)
+        config = parse(AdapterConfig, said, str(folder / CONFIG_NAME))
+        unsaid = sorted(set(AdapterSettings.model_fields) - set(said.get("settings", {})))
+        if unsaid:  # today's default need not be what it was trained with
+            raise UserError(
+                f"{folder / CONFIG_NAME}: settings lacks {', '.join(unsaid)}; the adapter is of another "
+                "version of mse: train it anew, or import it again"
+            )
         adapter = cls(config)
         try:
             adapter.load_state_dict(load_file(folder / WEIGHTS_NAME))

@@ -82,6 +82,12 @@ def import_published(checkpoint: Path, out: Path, backbone: str = "", dataset: s
         raise UserError(
             f"{checkpoint}: lacks {len(missing)} tensors of the adapter, the first is {missing[0]} (our name)"
         )
+    more = sorted(set(weights) - set(wanted))
+    if more:
+        raise UserError(
+            f"{checkpoint}: has {len(more)} tensors more than the published adapter, the first is {more[0]} (our "
+            "name); another number of layers or directions can't be read"
+        )
     for name, tensor in weights.items():
         if tensor.shape != wanted[name].shape:
             raise UserError(

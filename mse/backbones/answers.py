@@ -37,13 +37,14 @@ class AnswerTree:
         self._children = {node: sorted(tokens) for node, tokens in children.items()}
 
     def along(self, weights: Tensor) -> list[list[dict[int, float]]]:
-        """What is to be written at each step towards the heaviest answer, where others are nearly as right.
+        """Targets at each step of each row's heaviest answer: how the next token is distributed among the answers.
 
         Args:
-            weights: of each answer, none negative, shape (B, K).
+            weights: how right each answer is, none negative, shape (B, K).
 
         Returns:
-            for each row and step the share of each token, which is that of the answers that go on with it.
+            for each of the B rows and each token of its heaviest answer the shares of the tokens that may stand there:
+            each is the weight of the answers that go on with it, of all that begin as the heaviest does; they sum to 1.
         """
         rows = []
         for row in weights.tolist():

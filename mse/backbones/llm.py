@@ -174,7 +174,10 @@ class FrozenLLM:
             context: of B clips.
             answers: token ids of each answer.
             weights: how right each legal answer is, the clip's own the most, shape (B, K); without it the clip's own
-                alone is.
+                alone is. The clip's own is what the LLM reads; the others have a share in what should follow.
+
+        Returns:
+            a scalar.
         """
         targets = pad_sequence(
             [torch.tensor(answer, device=self.device) for answer in answers], batch_first=True, padding_value=IGNORED

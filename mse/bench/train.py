@@ -4,7 +4,6 @@ Each side is a process of its own with the same LLM, batches and words, so that 
 take turns, so that what else the machine does falls on all of them; what counts are the ratios.
 """
 
-import contextlib
 import multiprocessing
 import random
 import re
@@ -234,12 +233,18 @@ def _of_length(texts: list[str], tokens: int, seed: int) -> list[str]:
 
 
 def _forget_peak(device: torch.device) -> None:
-    """Count peak memory from here on, where the system lets us."""
+    """Count peak memory from here on.
+
+    Raises:
+        UserError: the system does not let us; loading would be counted as work.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    else:
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError as e:
+        raise UserError(f"/proc/self/clear_refs: can't be written ({e}), so that peak memory can't be measured") from e
 
 
 def _memory(device: torch.device, peak: bool = False) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mse.config.backbone import Backbone
-from mse.config.dataset import Dataset
+from mse.config.dataset import Classes, Dataset
 from mse.config.section import Section, parse, read_yaml
 from mse.config.settings import (
     AdapterSettings,
@@ -24,6 +24,7 @@ Said = Mapping[str, Mapping[str, Any]]
 NOTHING: Said = {}
 NO_OVERLAY = Overlay()
 Folder = Literal["datasets", "backbones", "variants"]
+BASELINES = {"linear", "zero-shot"}  # rows beside the variants that are no variants
 RELEASED_SUFFIX = "-released"  # so that no table of released features passes for one of our own
 
 
@@ -37,6 +38,8 @@ def find(config: Config, folder: Folder, name: str) -> Path:
         if (base / folder / f"{name}.yaml").is_file():
             return base / folder / f"{name}.yaml"
     known = known_names(config, folder)
+    if folder == "variants":
+        known += sorted(BASELINES)
     places = ", ".join(str(base / folder) for base in config.config_path)
     raise UserError(
         f"no {name}.yaml in {places}; there is {', '.join(known) or 'nothing'}. "
@@ -99,9 +102,13 @@ def load_variant(config: Config, name: str) -> Variant:
     """Find and validate config/variants/NAME.yaml, its overrides included.
 
     Raises:
-        UserError: no such file, or a mistake in it.
+        UserError: no such file, a mistake in it, or a name that is taken.
     """
     path = find(config, "variants", name)
+    if name in {*BASELINES, "constant"}:
+        raise UserError(
+            f"{path}: a variant can't be named {name}, which is a row of its own in tables; rename the file"
+        )
     variant = parse(Variant, read_yaml(path), str(path))
     _check_overlay(variant, f"{path}: ")
     return variant
@@ -153,8 +160,9 @@ class Experiment:
         A corpus without a picture needs no trial of leaving it out.
         """
         main = replace(self, variant=NO_OVERLAY)
+        of_no_effect = {"label_spread"} if isinstance(self.dataset.task, Classes) else set()
         return bool(self._modalities) and (
-            self.train != main.train
+            self.train.model_dump(exclude=of_no_effect) != main.train.model_dump(exclude=of_no_effect)
             or self._modalities != main._modalities
             or self.adapter.model_dump(exclude={"modalities"}) != main.adapter.model_dump(exclude={"modalities"})
         )

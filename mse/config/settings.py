@@ -184,6 +184,14 @@ class Config(Section):
     train: TrainSettings = TrainSettings()
 
     @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        for key in ("baselines", "ablations"):
+            names = getattr(self, key)
+            if len(set(names)) < len(names):
+                raise ValueError(f"{key} = {names}: a name stands there twice")
+        return self
+
+    @model_validator(mode="after")
     def _seeds_differ(self) -> Self:
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds = {self.seeds}: a seed stands there twice and would count twice in the mean")

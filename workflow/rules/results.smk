@@ -33,7 +33,7 @@ use rule score as score_ablations with:
     input:
         dataset="work/{dataset}/dataset.h5",
         predictions=of_all_seeds("predictions.csv"),
-        beside=of_rows(CONFIG.ablations),
+        beside=of_rows(dict.fromkeys([*CONFIG.ablations, *CONFIG.baselines])),
     output:
         metrics="results/{dataset}/{backbone}/ablations/metrics.csv",
         intervals="results/{dataset}/{backbone}/ablations/intervals.csv",
