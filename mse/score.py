@@ -245,7 +245,7 @@ def compare_tables(
     return pd.DataFrame(interval_lines(one, other))
 
 
-def score_table(path: Path, task: Task, training_mean: float | None = None) -> pd.DataFrame:
+def score_table(path: Path, task: Task, training_mean: float | None = None, column: str = "prediction") -> pd.DataFrame:
     """Score a table of predictions, whoever made it, by the metrics of a task (paper, "Metrics").
 
     Args:
@@ -253,6 +253,7 @@ def score_table(path: Path, task: Task, training_mean: float | None = None) -> p
             classes are names, or places in the order from 0. An empty prediction is an answer that was no legal label.
         task: decides the metrics.
         training_mean: what an empty prediction of an intensity is scored as; an empty class counts as wrong.
+        column: what is scored: prediction, or a decoding.
 
     Returns:
         One row: n, the metrics, unparseable.
@@ -261,7 +262,7 @@ def score_table(path: Path, task: Task, training_mean: float | None = None) -> p
         UserError: a column or a label is missing, a value is no label of the task, a clip stands there twice, or
             training_mean is needed and missing.
     """
-    table = read_scored(path, task, training_mean)
+    table = read_scored(path, task, training_mean, column)
     prediction, label = (table[column].to_numpy() for column in ("prediction", "label"))
     metrics = _scorer(task, training_mean).metrics(prediction, label)
     return pd.DataFrame([{"n": len(table), **metrics, "unparseable": int(np.isnan(prediction).sum())}])

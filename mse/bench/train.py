@@ -4,6 +4,7 @@ Each side is a process of its own with the same LLM, batches and words, so that 
 take turns, so that what else the machine does falls on all of them; what counts are the ratios.
 """
 
+import math
 import multiprocessing
 import random
 import re
@@ -46,6 +47,7 @@ class Job:
         settings: batch size, threads, device.
         rounds: how often, warm-up apart.
         tokens: median length that texts are brought to by repeating or cutting them; None: as they are.
+        profile: how many operations to list of each; 0: none.
         seed: of weights and batches.
     """
 
@@ -55,6 +57,7 @@ class Job:
     settings: TrainSettings
     rounds: int
     tokens: int | None
+    profile: int = 0
     seed: int = 0
 
 
@@ -67,7 +70,8 @@ def bench_train(job: Job) -> pd.DataFrame:
     Returns:
         A row a side and measure: seconds of reading texts beforehand, once; seconds (median) of a step and of an
         evaluation batch, peak memory in GB, that above the loaded LLM, and each as a ratio to the published procedure
-        (median over rounds).
+        (median over rounds). With `job.profile` also the operations that most of a step's and an evaluation batch's
+        time goes to, as shares of it.
     """
     sides = ["plain", "before_text", "after_text"]
     context = multiprocessing.get_context("spawn")
@@ -91,15 +95,17 @@ def bench_train(job: Job) -> pd.DataFrame:
                 took = _ask(pipes[side])
                 if number >= WARM_UP:
                     seconds.setdefault((side, what), []).append(took)
-    memory = {}
+    memory, shares = {}, {}
     for side in sides:
         pipes[side].send(("memory", 0))
         memory[side] = _ask(pipes[side])
+        pipes[side].send(("profile", 0))
+        shares[side] = _ask(pipes[side])
         pipes[side].send(None)
     for worker in workers:
         worker.join()
     rows = [
-        {"side": side, "measure": "texts beforehand (s)", "value": took, "ratio": float("nan")}
+        {"side": side, "measure": "texts beforehand (s)", "value": took, "ratio": math.nan}
         for side, took in beforehand.items()
     ]
     for (side, what), values in seconds.items():
@@ -110,6 +116,10 @@ def bench_train(job: Job) -> pd.DataFrame:
             rows.append(
                 {"side": side, "measure": name, "value": held[place], "ratio": held[place] / memory["plain"][place]}
             )
+    for side, found in shares.items():
+        rows += [
+            {"side": side, "measure": f"share of {what}", "value": share, "ratio": math.nan} for what, share in found
+        ]
     return pd.DataFrame(rows)
 
 
@@ -149,12 +159,27 @@ def _work(pipe: Connection, job: Job, side: str) -> None:
                 peak = _memory(mine.device, peak=True)
                 pipe.send((peak, peak - held))
                 continue
+            if what == "profile":
+                pipe.send(_shares(mine, batches[0], job.profile))
+                continue
             do: Callable[[Batch], Any] = getattr(mine, what)
             start = time.perf_counter()
             do(batches[number % len(batches)])
             if mine.device.type == "cuda":
                 torch.cuda.synchronize()
             pipe.send(time.perf_counter() - start)
+
+
+def _shares(mine: Any, batch: Batch, most: int) -> list[tuple[str, float]]:
+    """The operations that most time goes to, those they call left out, as shares of a step's and a batch's time."""
+    found = []
+    for what in ("step", "evaluate") if most else ():
+        with torch.profiler.profile() as profile:
+            getattr(mine, what)(batch)
+        times = {each.key: each.self_cpu_time_total + each.self_device_time_total for each in profile.key_averages()}
+        for name in sorted(times, key=times.__getitem__, reverse=True)[:most]:
+            found.append((f"{what}: {name}", times[name] / sum(times.values())))
+    return found
 
 
 class _Ours:

@@ -115,13 +115,14 @@ def bench(
     tokens: Annotated[
         int | None, typer.Option(min=1, help="Bring texts to this median length by repeating or cutting them (words).")
     ] = None,
+    profile: Annotated[int, typer.Option(min=0, help="Also list this many operations that most time goes to.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Table to write beside showing it.")] = None,
 ) -> None:
     """Time and memory of a training step and an evaluation batch, beside the published procedure's: ratios."""
     from mse.bench import Job, bench_train
 
     chosen = config.settings(config.TrainSettings, settings)
-    table = bench_train(Job(dataset, llm, config.settings(config.Backbone, backbone), chosen, rounds, tokens))
+    table = bench_train(Job(dataset, llm, config.settings(config.Backbone, backbone), chosen, rounds, tokens, profile))
     print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
     if out is not None:
         with replacing(out) as partial:

@@ -33,6 +33,7 @@ def score(
     intervals: Annotated[Path | None, typer.Option(help="Table of intervals and tests to write (--dataset).")] = None,
     decoding: Annotated[str, typer.Option(help="What models are compared by (--dataset).")] = "expected",
     samples: Samples = 2000,
+    column: Annotated[str, typer.Option(help="What is scored: prediction, or a decoding (--task).")] = "prediction",
     training_mean: TrainingMean = None,
     config_file: ConfigFile = Path("config/config.yaml"),
 ) -> None:
@@ -57,7 +58,7 @@ def score(
         score_experiment(dataset, predictions, out, intervals, chosen, samples)
         return
     described = _task(str(task), config_file)
-    rows = [score_table(path, described, training_mean) for path in predictions]
+    rows = [score_table(path, described, training_mean, column) for path in predictions]
     if len(rows) > 1:
         rows = [row.assign(run=path.parent.name) for row, path in zip(rows, predictions, strict=True)]
         rows = [row[["run", *row.columns.drop("run")]] for row in rows]
@@ -91,7 +92,14 @@ def compare(
 
 def _task(corpus: str, config_file: Path) -> config.Task:
     """What is predicted of a corpus."""
+    if not config_file.is_file():
+        raise UserError(
+            f"{config_file}: no such file; run this in the workflow's folder, or say --config where it lies"
+        )
     run = config.parse(config.Config, config.read_yaml(config_file), str(config_file))
+    # Its folders are named from where the workflow runs, which need not be here.
+    above = config_file.resolve().parent.parent
+    run = run.model_copy(update={"config_path": [base if base.is_dir() else above / base for base in run.config_path]})
     described = config.load_dataset(run, corpus).task
     if described is None:
         raise UserError(f"the corpus {corpus} has no task, and so no metrics")
