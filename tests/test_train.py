@@ -111,7 +111,7 @@ def test_adapter_refuses_features_and_llms_of_other_widths(run: Callable[..., Pa
     adapter = MSEAdapter.from_pretrained(folder / "adapter").config
     for changed, message in (
         ({"acoustic_width": 7}, r"imported: reads 7 acoustic features of a frame, but .*dataset\.h5 has \d+"),
-        ({"text_width": 64}, r"imported: made for an LLM with a hidden size of 64, not 32 as in"),
+        ({"text_width": 8}, r"imported: made for an LLM with a hidden size of 8, not \d+ as in"),
     ):
         foreign = adapter.model_copy(update={"feature_digests": {}, "reading": {}, "llm_source": {}, **changed})
         MSEAdapter(foreign).save_pretrained(folder / "imported")
@@ -219,7 +219,7 @@ def test_corpus_without_some_modalities(modalities: list[str], tmp_path: Path, t
 def test_classes_are_learned_scored_and_drawn(tmp_path: Path, tiny_llm: Path) -> None:
     task = Classes(classes={"sad": ["-"], "glad": ["+"]}, answer="index")
     data = make_dataset(tmp_path, task=task)
-    settings = SETTINGS.model_copy(update={"schedule_epochs": 12, "patience_epochs": 12, "learning_rate": 0.02})
+    settings = SETTINGS.model_copy(update={"schedule_epochs": 30, "patience_epochs": 30, "learning_rate": 0.02})
     first = tmp_path / "llm" / "seed-1" / "predictions.csv"
     train(data, tiny_llm, "tiny", MARKS, SHAPE, settings, 1, tmp_path / "adapter", tmp_path / "history.csv")
     predict(data, tiny_llm, MARKS, tmp_path / "adapter", settings, first)
