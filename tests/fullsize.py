@@ -1,6 +1,7 @@
 """A paper's LLM in its full size, with random weights: written as published, converted, trained for one step, removed.
 
     python -m tests.fullsize chatglm3|qwen|llama2 [--folder DIR] [--batch 8] [--set gradient_checkpointing=true ...]
+        [--adapter placement=before_text ...]
 
 Not a test that pytest runs: it takes minutes, up to 26 GB of disk and up to 20 GB of memory. Prints for each stage the
 seconds of wall time and the peak resident memory of its process.
@@ -80,6 +81,11 @@ def measured(stage: str, command: list[str]) -> None:
         sys.exit(f"{stage} failed")
 
 
+def said(pairs: list[str]) -> dict[str, object]:
+    """KEY=VALUE pairs as settings."""
+    return dict(yaml.safe_load(pair.replace("=", ": ", 1)).popitem() for pair in pairs)
+
+
 def main() -> None:
     """Write, convert, train; remove everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -87,6 +93,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("/tmp/mse-fullsize"))
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--set", nargs="*", default=[], help="settings of train, KEY=VALUE")
+    parser.add_argument("--adapter", nargs="*", default=[], help="settings of the adapter, KEY=VALUE")
     parser.add_argument("--write", action="store_true", help="only write the checkpoint")
     given = parser.parse_args()
     source, out = given.folder / "published", given.folder / "native"
@@ -101,10 +108,10 @@ def main() -> None:
         print(f"    the largest file has {largest / 1e9:.2f} GB")
         measured("convert", [*mse, "backbone", "convert", str(source), "--out", str(out)])
         dataset = make_dataset(given.folder, clips=2 * given.batch, text=TEXT)  # half of them train: one step
-        changes = dict(yaml.safe_load(pair.replace("=", ": ")).popitem() for pair in given.set)
-        settings = json.dumps({"batch_size": given.batch, "schedule_epochs": 1, "learning_rate": 5e-5} | changes)
+        settings = {"batch_size": given.batch, "schedule_epochs": 1, "learning_rate": 5e-5} | said(given.set)
         backbone = str(ROOT / f"config/backbones/{given.name}.yaml")
-        arguments = [str(dataset), "--llm", str(out), "--backbone", backbone, "--seed", "1111", "--settings", settings]
+        arguments = [str(dataset), "--llm", str(out), "--backbone", backbone, "--seed", "1111"]
+        arguments += ["--settings", json.dumps(settings), "--adapter", json.dumps(said(given.adapter))]
         files = ["--out", str(given.folder / "adapter"), "--history", str(given.folder / "history.csv")]
         measured("train one step, then validate", [*mse, "train", *arguments, *files])
     finally:
