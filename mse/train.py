@@ -244,10 +244,12 @@ def write_history(progress: Progress, path: Path) -> None:
 
 @contextmanager
 def tensorboard(folder: Path, rows: Sequence[dict[str, float]]) -> Iterator[Any]:
-    """An event file for TensorBoard, which begins with the rows that there are: a killed run may have lost some."""
+    """An event file for TensorBoard, which begins with the rows that there are and replaces what a killed run left."""
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(folder), purge_step=0) as writer:
+    for left in folder.glob("events.out.tfevents.*"):
+        left.unlink()
+    with SummaryWriter(str(folder)) as writer:
         for row in rows:
             log_row(writer, row)
         yield writer
