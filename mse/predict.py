@@ -50,15 +50,7 @@ def predict(
         UserError: adapter, LLM, features, settings or split do not fit each other.
     """
     adapter = None if adapter_folder is None else MSEAdapter.from_pretrained(adapter_folder)
-    trained = None if adapter is None else adapter.config.train
-    if trained and settings:
-        settings = trained.model_copy(update={key: getattr(settings, key) for key in settings.model_fields_set})
-    settings = settings or trained or TrainSettings()
-    if trained and trained.max_text_tokens != settings.max_text_tokens:
-        raise UserError(
-            f"{adapter_folder}: trained on texts cut at {trained.max_text_tokens} tokens, not at "
-            f"{settings.max_text_tokens}; set train.max_text_tokens back, or train anew"
-        )
+    settings = _laid_over_training(adapter, settings, adapter_folder)
     reproducible(settings.threads)
     shape = None if adapter is None else adapter.config.settings
     with ClipDataset(dataset_path, None if shape is None else shape.modalities) as dataset:
@@ -83,6 +75,20 @@ def predict(
     unparseable = int(np.isnan(answers.predictions["generate"]).sum())
     say(f"{len(table)} clips, {unparseable} generated answers that are no legal label")
     write_predictions(table, answers.probabilities, labels.legal(), task, out)
+
+
+def _laid_over_training(adapter: MSEAdapter | None, given: TrainSettings | None, folder: Path | None) -> TrainSettings:
+    """What is given, and for the rest the settings of the adapter's training, where it knows them."""
+    trained = None if adapter is None else adapter.config.train
+    if trained is None or given is None:
+        return given or trained or TrainSettings()
+    settings = trained.model_copy(update={key: getattr(given, key) for key in given.model_fields_set})
+    if trained.max_text_tokens != settings.max_text_tokens:
+        raise UserError(
+            f"{folder}: trained on texts cut at {trained.max_text_tokens} tokens, not at "
+            f"{settings.max_text_tokens}; set train.max_text_tokens back, or train anew"
+        )
+    return settings
 
 
 def clip_table(dataset: ClipDataset, indices: Sequence[int], predictions: Values) -> pd.DataFrame:

@@ -19,5 +19,5 @@ STAGES = {
     "train": 5,
     "predict": 4,
     "linear": 1,
-    "score": 3,
+    "score": 4,
 }

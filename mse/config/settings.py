@@ -110,9 +110,8 @@ class TrainSettings(Section):
     max_grad_norm: PositiveFloat | None = Field(1.0, description="clip the gradient's norm here; null: never (paper)")
     input_noise: float = Field(0.0, ge=0, description="deviation of noise added to normalised features (paper: 0)")
     modality_dropout: Fraction = Field(0.0, description="share of clips that lose one of their modalities (paper: 0)")
-    label_spread: float = Field(
+    label_spread: Fraction = Field(
         0.08,
-        ge=0,
         description="neighbours of an intensity that count as nearly right in training: deviation of a Gaussian, as a "
         "share of the intensities' range (paper: 0)",
     )
