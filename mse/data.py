@@ -59,13 +59,14 @@ class ClipDataset:
     Args:
         path: dataset.h5.
         modalities: those to give; any other is as in a corpus that lacks it. None: all that there are.
+        standardised: features are standardised by the train split's statistics, and clipped.
 
     Raises:
         UserError: the file is missing, foreign, or of another format version; or it has none of the modalities.
     """
 
-    def __init__(self, path: Path, modalities: Collection[str] | None = None) -> None:
-        self.path = path
+    def __init__(self, path: Path, modalities: Collection[str] | None = None, standardised: bool = True) -> None:
+        self.path, self.standardised = path, standardised
         self.used = set(EVERY if modalities is None else modalities)
         try:
             with h5py.File(path, "r") as file:
@@ -146,10 +147,12 @@ class ClipDataset:
         return clip.values.astype(np.float32, copy=False)
 
     def _features(self, modality: str, index: int) -> npt.NDArray[np.float32]:
-        """Normalised by the train split's statistics, clipped; what was not measured is 0, the mean."""
+        """Normalised by the train split's statistics, clipped, or as measured; what was not measured is 0."""
         values = self.raw(modality, index)
         if not len(values):
             return values
+        if not self.standardised:
+            return np.nan_to_num(values, nan=0.0)
         normal = (values - self._groups[modality]["mean"]) / self._groups[modality]["deviation"]
         return np.nan_to_num(np.clip(normal, -self._clip_sd, self._clip_sd), nan=0.0).astype(np.float32)
 

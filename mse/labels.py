@@ -96,11 +96,16 @@ class IntensityText:
         return value if self.task.low <= value <= self.task.high else None
 
     def near(self, value: float, spread: float) -> list[float] | None:
-        """A Gaussian around the label as it is written."""
+        """A Gaussian around the label as it is written, of neighbours that are legal on both of its sides.
+
+        A Gaussian cut off at one side would have another mean than the label, and `expected` would learn that.
+        """
         if not spread:
             return None
         centre, sd = float(self.write(value)), spread * (self.task.high - self.task.low)
-        return [math.exp(-0.5 * ((float(text) - centre) / sd) ** 2) for text in self.legal()]
+        reach = min(centre - self.task.low, self.task.high - centre) + 1e-9
+        away = [abs(float(text) - centre) for text in self.legal()]
+        return [math.exp(-0.5 * (distance / sd) ** 2) if distance <= reach else 0.0 for distance in away]
 
     def legal(self) -> list[str]:
         """Every text that `write` can give, from the least label to the greatest."""

@@ -53,7 +53,8 @@ def predict(
     settings = _laid_over_training(adapter, settings, adapter_folder)
     reproducible(settings.threads)
     shape = None if adapter is None else adapter.config.settings
-    with ClipDataset(dataset_path, None if shape is None else shape.modalities) as dataset:
+    standardised = adapter is None or adapter.config.standardised
+    with ClipDataset(dataset_path, None if shape is None else shape.modalities, standardised) as dataset:
         task, indices = task_of(dataset), dataset.require(split)
         labels = label_text(task, backbone.explicit_plus)
         if adapter is not None and adapter_folder is not None:

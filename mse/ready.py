@@ -45,13 +45,13 @@ def load_llm(
     words = wording(folder, backbone, dataset, labels, settings, adapter)
     say(words.described(dataset.texts, reads_at_most(load_config(folder))))
     recompute = training and settings.gradient_checkpointing
-    kept = _kept_bytes(folder, backbone, words, dataset.texts, settings.text_cache_gb, device) if training else 0.0
+    limit = 1e9 * settings.text_cache_gb if training else 0.0
     tokens = words.longest_step if training else words.longest_context
     told = 1 + len(AnswerTree(words.legal_ids).tokens)  # validation reads the whole tree
     needs = memory.estimate(folder, backbone, settings.batch_size, tokens, training, recompute, device, told)
-    memory.require(needs, device, kept)
+    memory.require(needs, device, min(limit, _read_bytes(folder, backbone, words, dataset.texts, device)))
     memory.return_freed_memory()
-    return FrozenLLM(folder, backbone, words, device, recompute, kept)
+    return FrozenLLM(folder, backbone, words, device, recompute, limit)
 
 
 def wording(
@@ -74,14 +74,12 @@ def wording(
     return Wording(load_tokenizer(folder), backbone, around)
 
 
-def _kept_bytes(
-    folder: Path, backbone: Backbone, words: Wording, texts: Sequence[str], limit_gb: float, device: torch.device
-) -> float:
-    """Memory for what the LLM reads of texts before the pseudo tokens: what they all take, or the limit."""
+def _read_bytes(folder: Path, backbone: Backbone, words: Wording, texts: Sequence[str], device: torch.device) -> float:
+    """What the LLM reads of texts before the pseudo tokens, and of none, takes in memory."""
     if words.around.placement == "before_text":
         return 0.0
-    tokens = sum(len(words.text_ids(text)) + len(words.closing) for text in set(texts))
-    return min(1e9 * limit_gb, memory.of_read_tokens(folder, backbone, device, tokens))
+    tokens = sum(len(words.text_ids(text)) + len(words.closing) - 1 for text in {*texts, ""})
+    return memory.of_read_tokens(folder, backbone, device, tokens)
 
 
 def reproducible(threads: int) -> None:

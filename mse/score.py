@@ -188,11 +188,14 @@ def best_epochs(histories: Sequence[Path], key: str) -> pd.DataFrame:
         A line a model: runs, and mean and standard deviation over them of the best epoch's number and metrics.
 
     Raises:
-        UserError: a table lacks the metric.
+        UserError: a table lacks the metric, or a run is given twice.
     """
     column = f"valid_{key}"
-    rows = []
+    rows, seen = [], dict[tuple[str, str], Path]()
     for path in histories:
+        first = seen.setdefault((_model(path), path.parent.name), path)
+        if first is not path:
+            raise UserError(f"{path}: the same model and run as {first}; give one of them, or name a folder otherwise")
         table = read_table(path, (), (), "mse train").apply(pd.to_numeric, errors="coerce")
         if column not in table or table[column].isna().all():
             raise UserError(f"{path}: no {column}; --key takes one of its columns valid_..., without that beginning")

@@ -16,8 +16,8 @@ STAGES = {
     "quality": 2,
     "assemble": 2,
     "convert": 1,
-    "train": 5,
-    "predict": 4,
-    "linear": 1,
+    "train": 6,
+    "predict": 5,
+    "linear": 2,
     "score": 4,
 }

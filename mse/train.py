@@ -27,7 +27,7 @@ from mse.progress import say, track
 from mse.ready import load_llm, reproducible
 from mse.resume import Progress, fingerprint, forget_state, load_state, save_state
 
-EXPLODED = 5.0  # times the loss of one who knows nothing of the vocabulary
+EXPLODED = 2.0  # times the loss of one who knows nothing of the vocabulary; the most that weights reach is about 3
 
 
 class Trainer:
@@ -165,7 +165,7 @@ def train(
         settings: optimiser and schedule.
         seed: of weights and order.
         out: folder of the adapter; holds the state of an unfinished run, too.
-        history: CSV with one row an epoch; events for TensorBoard are written beside it.
+        history: CSV with one row an epoch; beside it lies a folder of that name, .tensorboard, with the same as events.
 
     Raises:
         UserError: LLM and corpus do not fit each other, memory does not suffice, or the loss is not finite or explodes.
@@ -213,7 +213,7 @@ def run_epochs(trainer: Trainer, folder: Path, run: str, history: Path) -> None:
     """
     progress = load_state(folder, run, trainer.parts)
     key, patience = trainer.scorer.task.key_metric, trainer.settings.patience_epochs
-    with tensorboard(history.parent / "tensorboard", progress.rows) as log:
+    with tensorboard(history.with_suffix(".tensorboard"), progress.rows) as log:
         for epoch in range(progress.epoch + 1, trainer.settings.schedule_epochs + 1):
             if progress.epoch - progress.best_epoch >= patience:
                 say(f"no gain for {patience} epochs; the best was epoch {progress.best_epoch}")

@@ -156,7 +156,11 @@ def test_folder_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace('"acoustic_width": 25', '"acoustic_width": 26'))
     with pytest.raises(UserError, match=r"adapter\.safetensors: no weights that fit"):
         MSEAdapter.from_pretrained(tmp_path)
-    (tmp_path / "adapter.safetensors").unlink()
+    weights = tmp_path / "adapter.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])  # a copy that broke off
+    with pytest.raises(UserError, match=r"adapter\.safetensors: no weights that fit"):
+        MSEAdapter.from_pretrained(tmp_path)
+    weights.unlink()
     with pytest.raises(UserError, match=r"adapter\.safetensors"):
         MSEAdapter.from_pretrained(tmp_path)
     said = json.loads(config.read_text())

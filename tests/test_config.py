@@ -200,7 +200,12 @@ def test_variants_apply_where_they_change_something_and_leave_something() -> Non
     every = set(config.known_names(EVERY, "variants"))
     as_it_is = {f"{main.adapter.placement.replace('_', '-')}" for main in [experiment("demo", "smollm2")]}
     assert applying("demo") == every - as_it_is
-    assert applying("ravdess") == every - as_it_is - {"picture-only", "without-picture", "exact-labels"}
+    assert applying("ravdess") == every - as_it_is - {
+        "picture-only",
+        "without-picture",
+        "exact-labels",
+        "products-only",  # which its file says
+    }
     assert "tokens-2" not in applying("meld", "qwen")
     assert "without-picture" not in applying("demo", adapter={"modalities": ["acoustic", "text"]})
     assert "picture-only" in applying("demo", adapter={"modalities": ["acoustic", "text"]})

@@ -36,6 +36,14 @@ def test_missing_is_an_empty_sequence_and_unmeasured_is_the_mean(dataset: Path) 
         assert alone.facial[0].shape == (1, 1, 6) and alone.facial[1].tolist() == [0]
 
 
+def test_features_as_they_were_measured(dataset: Path) -> None:
+    with ClipDataset(dataset, standardised=False) as data:
+        for index in range(4):
+            raw = data.raw("facial", index)
+            assert np.isnan(raw).any() == (index != 3)
+            assert np.array_equal(data[index].facial, np.nan_to_num(raw, nan=0.0))
+
+
 def test_changed_shard_is_noticed(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, clips=12)
     make_dataset(tmp_path, clips=12, first=100, index=False)  # other clips in the same files

@@ -1,5 +1,6 @@
 """The tables of an experiment: a row for each model, run and decoding, intervals, tests."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -181,5 +182,8 @@ def test_best_epochs_on_the_validation_split(tmp_path: Path) -> None:
     assert table["valid_corr"].tolist() == [0.2, 0.1] and table["epoch"].tolist() == [2, 1]
     assert np.isnan(table.loc["a", "valid_f1"]) and table.loc["b", "valid_f1"] == 0.5
     assert table.loc["a", "valid_mae_sd"] == pytest.approx(0.5**0.5, abs=1e-4)
+    shutil.copytree(tmp_path / "b", tmp_path / "old/b")
+    done = mse("validation", *paths, str(tmp_path / "old/b/1/history.csv"))
+    assert done.returncode == 1 and "the same model and run as" in done.stderr
     done = mse("validation", *paths, "--key", "accuracy")
     assert done.returncode == 1 and "history.csv: no valid_accuracy; --key takes one of its columns" in done.stderr

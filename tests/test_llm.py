@@ -10,8 +10,12 @@ from mse.backbones.answers import AnswerTree
 from mse.backbones.llm import Context, FrozenLLM
 from mse.backbones.load import load_backbone, load_tokenizer
 from mse.backbones.wording import Surroundings, Wording
-from mse.config import Backbone
+from mse.config import AdapterSettings, Backbone, TrainSettings
+from mse.data import ClipDataset, task_of
 from mse.errors import UserError
+from mse.labels import label_text
+from mse.ready import load_llm
+from tests.made import make_dataset
 
 MARKS = Backbone(folder=Path("tiny"), license="none", dtype="float32", open_mark="[", close_mark="]")
 AROUND = Surroundings("such as 1.", "?", ["1", "-0.3", "+1.2"], max_text_tokens=12)
@@ -145,6 +149,23 @@ def test_nan_is_no_answer(llm: FrozenLLM) -> None:
 
 
 AFTER = replace(AROUND, placement="after_text")
+
+
+@pytest.mark.parametrize("texts", [["it is so"], ["it is so", "no"]])
+def test_all_texts_are_kept_that_fit(
+    texts: list[str], tmp_path: Path, tiny_llm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = TrainSettings(threads=1)
+    with ClipDataset(make_dataset(tmp_path)) as dataset:
+        dataset.texts = [texts[number % len(texts)] for number in range(len(dataset))]
+        labels = label_text(task_of(dataset), explicit_plus=True)
+        llm = load_llm(tiny_llm, MARKS, dataset, labels, settings, AdapterSettings(), training=True)
+        llm.read_beforehand(dataset.texts, batch_size=8)
+        assert "read anew" not in capsys.readouterr().err
+        tight = settings.model_copy(update={"text_cache_gb": 1e-7})
+        llm = load_llm(tiny_llm, MARKS, dataset, labels, tight, AdapterSettings(), training=True)
+        llm.read_beforehand(dataset.texts, batch_size=8)
+        assert f"0 of {len(texts) + 1} texts are kept in memory (train.text_cache_gb: 1e-07)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kept", [0.0, 3e3, 1e9])

@@ -102,6 +102,7 @@ def test_numbers_are_the_published_module_s(
     assert found.shape == (batch, tokens, text_width) and expected.abs().mean() > 0.01
     assert (found - expected).abs().max() < 1e-5
     assert (adapter.config.backbone, adapter.config.dataset) == ("chatglm3", "sims")
+    assert not adapter.config.standardised  # predict gives it features as they were measured
     assert sum(p.numel() for p in adapter.parameters()) == sum(p.numel() for p in published.parameters())
 
 

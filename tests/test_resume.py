@@ -41,7 +41,7 @@ def bytes_of(out: Path) -> list[bytes]:
 
 def events(out: Path) -> list[float]:
     """What TensorBoard shows of the validation."""
-    accumulator = EventAccumulator(str(out / "tensorboard")).Reload()
+    accumulator = EventAccumulator(str(out / "history.tensorboard")).Reload()
     return [event.value for event in accumulator.Scalars("valid_mae")]
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mse.adapter import AdapterConfig, MSEAdapter
+from mse.backbones.llm import FrozenLLM
 from mse.config import AdapterSettings, Backbone, Classes, Intensity, TrainSettings
 from mse.errors import UserError
 from mse.metrics import Scorer
@@ -133,6 +134,20 @@ def test_settings_given_for_answers_lie_over_those_of_training(run: Callable[...
     assert again["prediction"].tolist() == again["constrained"].tolist() != again["expected"].tolist()
 
 
+def test_adapter_is_given_features_as_it_was_in_training(
+    run: Callable[..., Path], tmp_path: Path, tiny_llm: Path
+) -> None:
+    folder, data = run("raw"), run("raw").parent / "dataset.h5"
+    adapter = MSEAdapter.from_pretrained(folder / "adapter")
+    tables = []
+    for standardised in (True, False):
+        adapter.config = adapter.config.model_copy(update={"standardised": standardised})
+        adapter.save_pretrained(tmp_path)
+        predict(data, tiny_llm, MARKS, tmp_path, SETTINGS, tmp_path / "p.csv")
+        tables.append(pd.read_csv(tmp_path / "p.csv")["expected"])
+    assert tables[0].equals(pd.read_csv(folder / "predictions.csv")["expected"]) and not tables[0].equals(tables[1])
+
+
 def test_adapter_refuses_an_llm_that_is_another_or_reads_otherwise(tmp_path: Path, tiny_llm: Path) -> None:
     data, llm = make_dataset(tmp_path), tmp_path / "llm"
     shutil.copytree(tiny_llm, llm)
@@ -171,6 +186,15 @@ def test_exploding_loss_names_its_clips(run: Callable[..., Path]) -> None:
         match=r"the loss became .* with the clips clip0.*lower train\.learning_rate",
     ):
         run("explodes", learning_rate=1e30, max_grad_norm=None, schedule_epochs=3)
+
+
+def test_finite_loss_beyond_all_measure_stops_the_run(
+    run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = FrozenLLM.answer_loss
+    monkeypatch.setattr(FrozenLLM, "answer_loss", lambda self, *given: 5 * loss(self, *given))
+    with pytest.raises(UserError, match=r"the loss became \d+(\.\d+)? and its gradient's norm .* with the clips clip0"):
+        run("soars")
 
 
 def test_schedule_is_a_rise_and_half_a_cosine() -> None:
@@ -281,7 +305,7 @@ def test_events_for_tensorboard_hold_the_history(run: Callable[..., Path]) -> No
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = run("events")
-    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    events = EventAccumulator(str(folder / "history.tensorboard")).Reload()
     history = pd.read_csv(folder / "history.csv")
     for name in ("train_loss", "valid_mae"):
         assert [event.value for event in events.Scalars(name)] == pytest.approx(history[name].tolist(), rel=1e-6)

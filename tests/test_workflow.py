@@ -188,7 +188,7 @@ def test_original_checkpoint_goes_through_conversion_training_and_scoring(finish
     assert "tokens: " in log and "the LLM needs about " in log
     config = MSEAdapter.from_pretrained(finished / "results/demo/chatglm3/seed-1/adapter").config
     assert config.reading["dtype"] == "bfloat16" and config.llm_source["layout"] == "chatglm"
-    assert config.train is not None and config.train.adam_eps == 1e-4
+    assert config.train is not None and config.train.learning_rate == 5e-5
     assert (config.train.schedule_epochs, config.train.batch_size) == (1, 4)  # what the command line says outweighs
 
     shutil.rmtree(checkpoint)  # 12 GB of the real one may be wanted back

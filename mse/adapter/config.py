@@ -19,6 +19,7 @@ class AdapterConfig(Section):
     llm_source: dict[str, Any] = Field({}, description="where the LLM's weights came from, with checksums")
     dataset: str = Field("", description="the corpus it was trained on")
     feature_digests: dict[str, str] = Field({}, description="settings of the features it was trained on, by modality")
+    standardised: bool = Field(True, description="reads features standardised by the train split (published code: no)")
     seed: int | None = Field(None, description="seed of its training")
     train: TrainSettings | None = Field(None, description="settings of its training")
     settings: AdapterSettings = AdapterSettings()

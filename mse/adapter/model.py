@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -91,6 +92,6 @@ class MSEAdapter(nn.Module):
         adapter = cls(config)
         try:
             adapter.load_state_dict(load_file(folder / WEIGHTS_NAME))
-        except (FileNotFoundError, RuntimeError) as e:
+        except (FileNotFoundError, RuntimeError, SafetensorError) as e:
             raise UserError(f"{folder / WEIGHTS_NAME}: no weights that fit {CONFIG_NAME}: {e}") from e
         return adapter

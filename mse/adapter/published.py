@@ -120,5 +120,6 @@ def _inferred(checkpoint: Path, weights: dict[str, Tensor], backbone: str, datas
         text_width=text_width,
         backbone=backbone,
         dataset=dataset,
+        standardised=False,
         settings=settings,
     )

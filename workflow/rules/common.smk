@@ -249,6 +249,11 @@ def of_all_seeds(name, *within):
     )
 
 
+@cache
+def say_once(message):
+    logger.info(message)
+
+
 def of_rows(names):
     """Input function: predictions of rows that stand in a table beside the main one's."""
 
@@ -263,6 +268,10 @@ def of_rows(names):
                 found.append(f"{within}/zero-shot/single/predictions.csv")
             elif experiment(wildcards, name).applies:
                 found += of_all_seeds("predictions.csv", "variants", name)(wildcards)
+            else:
+                say_once(
+                    f"{wildcards.dataset}, {wildcards.backbone}: no {name}, for it would change nothing, or leave nothing"
+                )
         return found
 
     return files

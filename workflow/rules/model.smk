@@ -130,7 +130,7 @@ rule linear:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=8000,
+        mem_mb=16000,
         runtime=240,
     params:
         version=STAGES["linear"],
