@@ -103,7 +103,7 @@ class TrainSettings(Section):
     learning_rate: PositiveFloat = Field(3e-3, description="peak of the cosine schedule")
     batch_size: PositiveInt = Field(8, description="clips a step")
     schedule_epochs: PositiveInt = Field(20, description="length of the learning-rate schedule, and the most epochs")
-    patience_epochs: PositiveInt = Field(8, description="stop after this many epochs without a better validation")
+    patience_epochs: PositiveInt = Field(20, description="stop after this many epochs without a better validation")
     warmup_fraction: Fraction = Field(0.1, description="share of the schedule that warms up linearly")
     adam_eps: PositiveFloat = Field(1e-8, description="epsilon of AdamW (paper: 1e-4)")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
