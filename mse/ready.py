@@ -49,7 +49,8 @@ def load_llm(
     tokens = words.longest_step if training else words.longest_context
     told = 1 + len(AnswerTree(words.legal_ids).tokens)  # validation reads the whole tree
     needs = memory.estimate(folder, backbone, settings.batch_size, tokens, training, recompute, device, told)
-    memory.require(needs, device, min(limit, _read_bytes(folder, backbone, words, dataset.texts, device)))
+    kept = min(limit, _read_bytes(folder, backbone, words, dataset.texts, device)) if limit else 0.0
+    memory.require(needs, device, kept)
     memory.return_freed_memory()
     return FrozenLLM(folder, backbone, words, device, recompute, limit)
 

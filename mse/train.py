@@ -27,7 +27,7 @@ from mse.progress import say, track
 from mse.ready import load_llm, reproducible
 from mse.resume import Progress, fingerprint, forget_state, load_state, save_state
 
-EXPLODED = 2.0  # times the loss of one who knows nothing of the vocabulary; the most that weights reach is about 3
+EXPLODED = 2.0  # times the loss of one who knows nothing of the vocabulary
 
 
 class Trainer:
