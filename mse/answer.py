@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mse.adapter import MSEAdapter
 from mse.backbones.llm import Context, FrozenLLM
@@ -61,8 +61,14 @@ def clip_context(llm: FrozenLLM, adapter: MSEAdapter | None, batch: Batch) -> Co
     """Everything that the LLM reads of some clips before it answers; without an adapter their texts alone."""
     if adapter is None:
         return llm.context(torch.zeros(len(batch.texts), 0, llm.width, device=llm.device), batch.texts)
+    return llm.context(pseudo_tokens(llm, adapter, batch), batch.texts)
+
+
+def pseudo_tokens(llm: FrozenLLM, adapter: MSEAdapter, batch: Batch) -> Tensor:
+    """What an adapter makes of some clips, (B, n, d)."""
     there = batch.to(llm.device)
-    return llm.context(adapter(there.acoustic, there.facial, llm.embed_texts(batch.texts)), batch.texts)
+    made: Tensor = adapter(there.acoustic, there.facial, llm.embed_texts(batch.texts))
+    return made
 
 
 @torch.inference_mode()

@@ -20,7 +20,7 @@ from mse.errors import UserError
 from mse.metrics import pearson
 from mse.predict import read_predictions
 from mse.quality import read_quality
-from mse.tables import read_table
+from mse.tables import read_history, read_table
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 STYLE: dict[Any, Any] = {
@@ -47,7 +47,7 @@ def training(histories: Sequence[Path], out: Path) -> None:
         histories: history.csv of each seed.
         out: the figure.
     """
-    tables = [read_table(path, (), ("valid_corr",), "mse train") for path in histories]
+    tables = [read_history(path) for path in histories]
     titles = {"train_loss": "training loss", "valid_mae": "validation MAE", "valid_corr": "validation correlation r"}
     titles |= {"valid_accuracy": "validation accuracy", "valid_weighted_f1": "validation weighted F1"}
     shown = [(column, title) for column, title in titles.items() if column in tables[0]]

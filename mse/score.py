@@ -17,7 +17,7 @@ from mse.errors import UserError
 from mse.metrics import LESS_IS_BETTER, Scorer, Values
 from mse.predict import read_predictions
 from mse.progress import say
-from mse.tables import read_table
+from mse.tables import read_history, read_table
 from mse.uncertainty import Bootstrapped, bootstrap, compare, resamples
 
 SEED = 0  # of the bootstrap's draws
@@ -196,14 +196,14 @@ def best_epochs(histories: Sequence[Path], key: str) -> pd.DataFrame:
         first = seen.setdefault((_model(path), path.parent.name), path)
         if first is not path:
             raise UserError(f"{path}: the same model and run as {first}; give one of them, or name a folder otherwise")
-        table = read_table(path, (), (), "mse train").apply(pd.to_numeric, errors="coerce")
+        table = read_history(path)
         if column not in table or table[column].isna().all():
             raise UserError(f"{path}: no {column}; --key takes one of its columns valid_..., without that beginning")
         best = table[column].idxmin() if key in LESS_IS_BETTER else table[column].idxmax()
         rows.append({"model": _model(path), **table.loc[best]})
     lines = []
     for model, runs in pd.DataFrame(rows).groupby("model", sort=False):
-        numbers = runs.drop(columns=["model", "train_loss"], errors="ignore")
+        numbers = runs.drop(columns=["model", "train_loss", "pretrain_loss"], errors="ignore")
         # An undefined metric of a run makes the mean undefined: it is not left out in silence.
         spread = numbers.std(ddof=1, skipna=False).add_suffix("_sd")
         lines.append({"model": model, "runs": len(runs), **numbers.mean(skipna=False), **spread})

@@ -34,3 +34,12 @@ def read_table(
     if texts and texts[0] not in table.columns:
         raise UserError(f"{path}: not a table of `{made_by}`; the column {texts[0]!r} is missing")
     return table
+
+
+def read_history(path: Path) -> pd.DataFrame:
+    """history.csv as numbers: a row an epoch, NaN for what was not measured then.
+
+    Raises:
+        UserError: the table is missing or damaged.
+    """
+    return read_table(path, (), (), "mse train").apply(pd.to_numeric, errors="coerce")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mse.adapter import AdapterConfig, MSEAdapter
-from mse.answer import answer, clip_context
+from mse.answer import answer, clip_context, pseudo_tokens
 from mse.atomic import replacing
 from mse.augment import augmented
 from mse.backbones.llm import FrozenLLM
@@ -23,6 +23,7 @@ from mse.errors import UserError
 from mse.fetch import source_of
 from mse.labels import LabelText, label_text
 from mse.metrics import Scorer
+from mse.pretrain import alignment_loss, answer_directions
 from mse.progress import say, track
 from mse.ready import load_llm, reproducible
 from mse.resume import Progress, fingerprint, forget_state, load_state, save_state
@@ -62,10 +63,8 @@ class Trainer:
             eps=settings.adam_eps,
             weight_decay=settings.weight_decay,
         )
-        steps = settings.schedule_epochs * math.ceil(len(self.train) / settings.batch_size)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimiser, lambda step: cosine_with_warmup(step, steps, settings.warmup_fraction)
-        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
+        self.directions = answer_directions(llm)
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -77,37 +76,70 @@ class Trainer:
             "generator": self.generator,
         }
 
+    def _rate(self, step: int) -> float:
+        """Factor on the learning rate: a schedule for what comes before the LLM, and one for the training with it."""
+        each = math.ceil(len(self.train) / self.settings.batch_size)
+        before, steps = self.settings.pretrain_epochs * each, self.settings.schedule_epochs * each
+        if step < before:
+            return cosine_with_warmup(step, before, self.settings.warmup_fraction)
+        return cosine_with_warmup(step - before, steps, self.settings.warmup_fraction)
+
     def epoch(self, number: int) -> float:
-        """One pass over the train split; returns the mean loss."""
+        """One pass over the train split, the first `pretrain_epochs` without the LLM; returns the mean loss."""
         self.adapter.train()
         batches = bucketed(self.lengths, self.settings.batch_size, self.generator)
         losses = []
         for batch in track(batches, f"epoch {number}", len(batches), "steps"):
             clips = [self.dataset[self.train[place]] for place in batch]
-            losses.append(self.step(collate([augmented(clip, self.settings, self.generator) for clip in clips])))
+            examples = collate([augmented(clip, self.settings, self.generator) for clip in clips])
+            losses.append(self.step(examples, number <= self.settings.pretrain_epochs))
         return float(np.mean(losses))
 
-    def step(self, batch: Batch) -> float:
+    def step(self, batch: Batch, pretraining: bool = False) -> float:
         """One update; returns the loss before it.
+
+        Args:
+            batch: clips.
+            pretraining: without the LLM.
 
         Raises:
             UserError: loss or gradient is not finite, or the loss explodes; the message names the batch's clips.
         """
-        answers = [self.llm.words.answer_ids(self.labels.write(label)) for label in batch.labels]
-        near = [self.labels.near(label, self.settings.label_spread) for label in batch.labels]
-        weights = None if None in near else torch.tensor(near)
-        loss = self.llm.answer_loss(clip_context(self.llm, self.adapter, batch), answers, weights)
+        loss = self._alignment(batch) if pretraining else self._answer_loss(batch)
         self.optimiser.zero_grad()
         loss.backward()
         limit = math.inf if self.settings.max_grad_norm is None else self.settings.max_grad_norm
         norm = torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), limit)
-        self._require_sane(batch, loss.detach(), norm)
+        # A cosine is bounded, and so is the loss without the LLM.
+        self._require_sane(
+            batch, loss.detach(), norm, math.inf if pretraining else EXPLODED * math.log(self.llm.vocabulary)
+        )
         self.optimiser.step()
         self.schedule.step()
         return loss.item()
 
-    def _require_sane(self, batch: Batch, loss: Tensor, norm: Tensor) -> None:
-        most = EXPLODED * math.log(self.llm.vocabulary)
+    def _answer_loss(self, batch: Batch) -> Tensor:
+        written = [self.labels.write(label) for label in batch.labels]
+        near = [self.labels.near(label, self.settings.label_spread) for label in batch.labels]
+        return self.llm.answer_loss(
+            clip_context(self.llm, self.adapter, batch),
+            [self.llm.words.answer_ids(text) for text in written],
+            None if None in near else torch.tensor(near),
+        )
+
+    def _alignment(self, batch: Batch) -> Tensor:
+        legal = self.labels.legal()
+        weights = torch.tensor(
+            [
+                self.labels.near(label, self.settings.label_spread)
+                or [float(text == self.labels.write(label)) for text in legal]
+                for label in batch.labels
+            ],
+            device=self.llm.device,
+        )
+        return alignment_loss(pseudo_tokens(self.llm, self.adapter, batch), self.directions, weights)
+
+    def _require_sane(self, batch: Batch, loss: Tensor, norm: Tensor, most: float) -> None:
         if torch.isfinite(norm) and loss <= most:
             return
         raise UserError(
@@ -213,25 +245,30 @@ def run_epochs(trainer: Trainer, folder: Path, run: str, history: Path) -> None:
     """
     progress = load_state(folder, run, trainer.parts)
     key, patience = trainer.scorer.task.key_metric, trainer.settings.patience_epochs
+    before = trainer.settings.pretrain_epochs
     with tensorboard(history.with_suffix(".tensorboard"), progress.rows) as log:
-        for epoch in range(progress.epoch + 1, trainer.settings.schedule_epochs + 1):
-            if progress.epoch - progress.best_epoch >= patience:
+        for epoch in range(progress.epoch + 1, before + trainer.settings.schedule_epochs + 1):
+            if progress.epoch - max(before, progress.best_epoch) >= patience:
                 say(f"no gain for {patience} epochs; the best was epoch {progress.best_epoch}")
                 break
             loss = trainer.epoch(epoch)
-            metrics = trainer.validate()
-            row = {"epoch": float(epoch), "train_loss": loss} | {f"valid_{name}": v for name, v in metrics.items()}
-            progress.rows.append(row)
-            if trainer.scorer.gain(metrics) > progress.best or not progress.best_weights:
-                progress.best, progress.best_epoch = trainer.scorer.gain(metrics), epoch
-                progress.best_weights = copy.deepcopy(trainer.adapter.state_dict())
+            if epoch <= before:
+                progress.rows.append({"epoch": float(epoch), "pretrain_loss": loss})
+                say(f"epoch {epoch}, without the LLM: loss {loss:.3f}")
+            else:
+                metrics = trainer.validate()
+                validation = {f"valid_{name}": value for name, value in metrics.items()}
+                progress.rows.append({"epoch": float(epoch), "train_loss": loss} | validation)
+                if trainer.scorer.gain(metrics) > progress.best or not progress.best_weights:
+                    progress.best, progress.best_epoch = trainer.scorer.gain(metrics), epoch
+                    progress.best_weights = copy.deepcopy(trainer.adapter.state_dict())
+                say(
+                    f"epoch {epoch}: train loss {loss:.3f}, validation {key} {metrics[key]:.3f}, "
+                    f"unparseable {metrics['unparseable']:.0f}"
+                )
             save_state(folder, run, progress, trainer.parts)
             write_history(progress, history)
-            log_row(log, row)
-            say(
-                f"epoch {epoch}: train loss {loss:.3f}, validation {key} {metrics[key]:.3f}, "
-                f"unparseable {metrics['unparseable']:.0f}"
-            )
+            log_row(log, progress.rows[-1])
     write_history(progress, history)
     trainer.adapter.load_state_dict(progress.best_weights)
 

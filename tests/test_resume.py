@@ -19,14 +19,16 @@ from tests.made import make_dataset
 from tests.test_train import MARKS, SHAPE
 
 SETTINGS = TrainSettings(
-    schedule_epochs=10,
-    patience_epochs=10,
+    pretrain_epochs=3,
+    schedule_epochs=7,
+    patience_epochs=7,
     batch_size=2,
     learning_rate=3e-3,
     threads=1,
     input_noise=0.1,
     modality_dropout=0.3,
 )
+EPOCHS = SETTINGS.pretrain_epochs + SETTINGS.schedule_epochs
 RESULT = ["adapter/adapter.safetensors", "adapter/config.json", "history.csv"]
 PROCESSES = multiprocessing.get_context("forkserver")  # processes that have loaded the libraries already
 
@@ -64,7 +66,7 @@ def test_killed_at_random_moments(
     whole = tmp_path / "whole"
     start = time.monotonic()
     trained(data, tiny_llm, whole, shape)
-    epoch_s = (time.monotonic() - start) / SETTINGS.schedule_epochs
+    epoch_s = (time.monotonic() - start) / EPOCHS
     moments = random.Random(placement)
     killed = going_on = 0
     for number in range(5):
@@ -72,7 +74,7 @@ def test_killed_at_random_moments(
         for _ in range(1 + number % 2):
             process = PROCESSES.Process(target=trained, args=(data, tiny_llm, out, shape))
             process.start()
-            wait_for_epoch(process, out / "history.csv", moments.randrange(SETTINGS.schedule_epochs - 2))
+            wait_for_epoch(process, out / "history.csv", moments.randrange(EPOCHS - 2))
             process.join(moments.uniform(0, epoch_s))
             killed += process.is_alive()
             process.kill()
@@ -81,7 +83,7 @@ def test_killed_at_random_moments(
         trained(data, tiny_llm, out, shape)
         assert bytes_of(out) == bytes_of(whole)
         assert [path.name for path in sorted((out / "adapter").iterdir())] == ["adapter.safetensors", "config.json"]
-        assert events(out) == pytest.approx(pd.read_csv(out / "history.csv")["valid_mae"].tolist(), rel=1e-6)
+        assert events(out) == pytest.approx(pd.read_csv(out / "history.csv")["valid_mae"].dropna().tolist(), rel=1e-6)
     assert killed >= 5  # a moment may come after the end
     assert capfd.readouterr().err.count("going on after epoch") >= going_on > 0
 

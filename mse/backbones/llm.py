@@ -85,11 +85,11 @@ class FrozenLLM:
                 f"{folder}: a mark or the prompt holds a token that the weights do not know ({self.vocabulary:,} rows)"
             )
         self.answers = AnswerTree(words.legal_ids)
-        self._closing = self._embed(words.closing)  # (1, L, d)
+        self._closing = self.embed(words.closing)  # (1, L, d)
         self._opening: list[tuple[Tensor, Tensor]] = []  # (1, heads, L, head width)
         if words.opening:
             whole = torch.ones(1, len(words.opening), dtype=torch.bool, device=self.device)
-            self._opening = self.read(Context([], self._embed(words.opening), whole))
+            self._opening = self.read(Context([], self.embed(words.opening), whole))
         self.texts = ReadTexts(self._read_texts, text_cache_bytes)
 
     @property
@@ -110,7 +110,8 @@ class FrozenLLM:
         given, held = (part.float().square().mean().sqrt() for part in (self._embedding(rows), weight[rows]))
         return float(weight.float().square().mean().sqrt() * (given / held))
 
-    def _embed(self, ids: Sequence[int]) -> Tensor:
+    def embed(self, ids: Sequence[int]) -> Tensor:
+        """Embeddings (1, L, d) of L tokens."""
         embedded: Tensor = self._embedding(torch.tensor([ids], dtype=torch.long, device=self.device))
         return embedded
 
@@ -154,7 +155,7 @@ class FrozenLLM:
 
     def _read_texts(self, ids: Sequence[tuple[int, ...]]) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of token sequences after the opening, padded on the left."""
-        embeddings, mask = _padded([self._embed(row)[0] for row in ids])
+        embeddings, mask = _padded([self.embed(row)[0] for row in ids])
         opened = torch.ones(len(ids), len(self.words.opening), dtype=torch.bool, device=self.device)
         read = self.read(Context(self._opening, embeddings, torch.cat([opened, mask], dim=1)))
         start = len(self.words.opening)
@@ -206,7 +207,7 @@ class FrozenLLM:
         """
         tree = self.answers
         clips, before, nodes = len(context.mask), context.mask.shape[1], len(tree.tokens)
-        read = self._embed(tree.tokens.tolist()).expand(clips, -1, -1)
+        read = self.embed(tree.tokens.tolist()).expand(clips, -1, -1)
         embeddings = torch.cat([context.embeddings, read], dim=1)
         sees = torch.zeros(clips, embeddings.shape[1], before + nodes, dtype=torch.bool, device=self.device)
         length = context.embeddings.shape[1]

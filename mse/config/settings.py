@@ -103,6 +103,9 @@ class TrainSettings(Section):
     learning_rate: PositiveFloat = Field(3e-3, description="peak of the cosine schedule")
     batch_size: PositiveInt = Field(8, description="clips a step")
     schedule_epochs: PositiveInt = Field(20, description="length of the learning-rate schedule, and the most epochs")
+    pretrain_epochs: NonNegativeInt = Field(
+        20, description="epochs beforehand, without the LLM: pseudo tokens are drawn to the right answers (paper: 0)"
+    )
     patience_epochs: PositiveInt = Field(20, description="stop after this many epochs without a better validation")
     warmup_fraction: Fraction = Field(0.1, description="share of the schedule that warms up linearly")
     adam_eps: PositiveFloat = Field(1e-8, description="epsilon of AdamW (paper: 1e-4)")
