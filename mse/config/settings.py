@@ -102,7 +102,9 @@ class TrainSettings(Section):
 
     learning_rate: PositiveFloat = Field(3e-3, description="peak of the cosine schedule")
     batch_size: PositiveInt = Field(8, description="clips a step")
-    schedule_epochs: PositiveInt = Field(20, description="length of the learning-rate schedule, and the most epochs")
+    schedule_epochs: PositiveInt = Field(
+        12, description="length of the learning-rate schedule, and the most epochs with the LLM"
+    )
     pretrain_epochs: NonNegativeInt = Field(
         20, description="epochs beforehand, without the LLM: pseudo tokens are drawn to the right answers (paper: 0)"
     )
