@@ -1,7 +1,7 @@
 """Training without the LLM: pseudo tokens are drawn to the embeddings of the right answers, which the LLM can read off.
 
-What takes most epochs is that LSTMs learn to listen and to look. An epoch of that costs a tenth of one with the LLM,
-and the LLM then starts from pseudo tokens that tell something.
+What takes most epochs is that LSTMs learn to listen and to look. An epoch of that costs a small part of one with the
+LLM, which then starts from pseudo tokens that tell something.
 """
 
 import torch
