@@ -22,15 +22,15 @@ class LabelText(Protocol):
     def legal(self) -> list[str]:
         """Every text that `write` can give, in the labels' order."""
 
-    def near(self, value: float, spread: float) -> list[float] | None:
+    def weights(self, value: float, spread: float) -> list[float]:
         """How right each of the K legal texts is for a label: its own 1, and others the less, the farther they are.
 
         Args:
             value: the label.
-            spread: deviation, as a share of the labels' range.
+            spread: deviation, as a share of the labels' range; 0: its own text alone is right.
 
         Returns:
-            K weights in the order of `legal`; None where its own text alone is right.
+            K weights in the order of `legal`.
         """
 
 
@@ -59,9 +59,9 @@ class ClassText:
         text = answer.strip().casefold()
         return float(legal.index(text)) if text in legal else None
 
-    def near(self, value: float, spread: float) -> list[float] | None:
-        """None: classes have no distance."""
-        return None
+    def weights(self, value: float, spread: float) -> list[float]:
+        """The class alone, for classes have no distance."""
+        return [float(text == self.write(value)) for text in self.legal()]
 
     def legal(self) -> list[str]:
         """The text of every class, in order."""
@@ -95,13 +95,13 @@ class IntensityText:
         value = float(text)
         return value if self.task.low <= value <= self.task.high else None
 
-    def near(self, value: float, spread: float) -> list[float] | None:
+    def weights(self, value: float, spread: float) -> list[float]:
         """A Gaussian around the label as it is written, of neighbours that are legal on both of its sides.
 
         A Gaussian cut off at one side would have another mean than the label, and `expected` would learn that.
         """
         if not spread:
-            return None
+            return [float(text == self.write(value)) for text in self.legal()]
         centre, sd = float(self.write(value)), spread * (self.task.high - self.task.low)
         reach = min(centre - self.task.low, self.task.high - centre) + 1e-9
         away = [abs(float(text) - centre) for text in self.legal()]

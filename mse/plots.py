@@ -48,12 +48,18 @@ def training(histories: Sequence[Path], out: Path) -> None:
         out: the figure.
     """
     tables = [read_history(path) for path in histories]
-    titles = {"train_loss": "training loss", "valid_mae": "validation MAE", "valid_corr": "validation correlation r"}
+    titles = {
+        "pretrain_loss": "loss without the LLM",
+        "train_loss": "training loss",
+        "valid_mae": "validation MAE",
+        "valid_corr": "validation correlation r",
+    }
     titles |= {"valid_accuracy": "validation accuracy", "valid_weighted_f1": "validation weighted F1"}
     shown = [(column, title) for column, title in titles.items() if column in tables[0]]
+    colours = [*([GREY] if "pretrain_loss" in tables[0] else []), BLUE, ORANGE, GREEN]
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(shown), figsize=(10, 3))
-        for axis, (column, title), colour in zip(axes, shown, (BLUE, ORANGE, GREEN), strict=True):
+        figure, axes = plt.subplots(1, len(shown), figsize=(10, 2.8))
+        for axis, (column, title), colour in zip(axes, shown, colours, strict=True):
             for table in tables:
                 axis.plot(table["epoch"], table[column], color=colour, alpha=0.35, linewidth=1)
             mean = pd.concat(tables).groupby("epoch")[column].mean()

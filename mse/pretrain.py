@@ -10,16 +10,17 @@ from torch import Tensor, nn
 from mse.backbones.llm import FrozenLLM
 
 SHARPNESS = 64.0  # of likelihoods in cosines, so that a right answer can be all but certain
-LATER = 0.5  # weight of a token beside the one before it: a sign tells more than a decimal
+LATER = 0.5  # weight of a token beside the one before it: a sign tells more than a decimal, and 1.2 is not 2.1
 
 
 def answer_directions(llm: FrozenLLM) -> Tensor:
     """Where each legal answer lies from the middle of all, as unit vectors in the LLM's embedding space, (K, d).
 
-    An answer's place is the mean of its tokens' embeddings, the first the heaviest: without an order 1.2 were 2.1.
+    An answer's place is the mean of its tokens' embeddings, each half as heavy as the one before it.
     """
     places = []
     for ids in llm.words.legal_ids:
+        ids = ids[: len(ids) - len(llm.words.end)]  # all that an end tells is how long the answer was
         weights = LATER ** torch.arange(len(ids), device=llm.device)
         places.append((llm.embed(ids)[0].float() * weights[:, None]).sum(dim=0) / weights.sum())
     answers = torch.stack(places)

@@ -16,7 +16,7 @@ STAGES = {
     "quality": 2,
     "assemble": 2,
     "convert": 1,
-    "train": 7,
+    "train": 8,
     "predict": 5,
     "linear": 2,
     "score": 4,

@@ -40,6 +40,13 @@ def read_history(path: Path) -> pd.DataFrame:
     """history.csv as numbers: a row an epoch, NaN for what was not measured then.
 
     Raises:
-        UserError: the table is missing or damaged.
+        UserError: the table is missing or damaged, or has no epoch with the LLM yet.
     """
-    return read_table(path, (), (), "mse train").apply(pd.to_numeric, errors="coerce")
+    table = read_table(path, (), (), "mse train").replace("", "nan")
+    try:
+        numbers = table.astype(float)
+    except ValueError as e:
+        raise UserError(f"{path}: not a table of `mse train`: {e}") from e
+    if "train_loss" not in numbers:
+        raise UserError(f"{path}: no epoch with the LLM yet; wait for one, or train with fewer pretrain_epochs")
+    return numbers

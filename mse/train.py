@@ -63,7 +63,7 @@ class Trainer:
             eps=settings.adam_eps,
             weight_decay=settings.weight_decay,
         )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self.rate)
         self.directions = answer_directions(llm)
 
     @property
@@ -76,7 +76,7 @@ class Trainer:
             "generator": self.generator,
         }
 
-    def _rate(self, step: int) -> float:
+    def rate(self, step: int) -> float:
         """Factor on the learning rate: a schedule for what comes before the LLM, and one for the training with it."""
         each = math.ceil(len(self.train) / self.settings.batch_size)
         before, steps = self.settings.pretrain_epochs * each, self.settings.schedule_epochs * each
@@ -86,13 +86,16 @@ class Trainer:
 
     def epoch(self, number: int) -> float:
         """One pass over the train split, the first `pretrain_epochs` without the LLM; returns the mean loss."""
+        pretraining = number <= self.settings.pretrain_epochs
+        if number == self.settings.pretrain_epochs + 1:
+            self.optimiser.state.clear()  # the moments of another loss
         self.adapter.train()
         batches = bucketed(self.lengths, self.settings.batch_size, self.generator)
         losses = []
         for batch in track(batches, f"epoch {number}", len(batches), "steps"):
             clips = [self.dataset[self.train[place]] for place in batch]
             examples = collate([augmented(clip, self.settings, self.generator) for clip in clips])
-            losses.append(self.step(examples, number <= self.settings.pretrain_epochs))
+            losses.append(self.step(examples, pretraining))
         return float(np.mean(losses))
 
     def step(self, batch: Batch, pretraining: bool = False) -> float:
@@ -105,39 +108,31 @@ class Trainer:
         Raises:
             UserError: loss or gradient is not finite, or the loss explodes; the message names the batch's clips.
         """
-        loss = self._alignment(batch) if pretraining else self._answer_loss(batch)
+        loss = self._alignment_loss(batch) if pretraining else self._answer_loss(batch)
         self.optimiser.zero_grad()
         loss.backward()
+        if pretraining and self.adapter.gain is not None:
+            self.adapter.gain.grad = None  # no cosine depends on it: mere rounding would move it
         limit = math.inf if self.settings.max_grad_norm is None else self.settings.max_grad_norm
         norm = torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), limit)
         # A cosine is bounded, and so is the loss without the LLM.
-        self._require_sane(
-            batch, loss.detach(), norm, math.inf if pretraining else EXPLODED * math.log(self.llm.vocabulary)
-        )
+        most = math.inf if pretraining else EXPLODED * math.log(self.llm.vocabulary)
+        self._require_sane(batch, loss.detach(), norm, most)
         self.optimiser.step()
         self.schedule.step()
         return loss.item()
 
     def _answer_loss(self, batch: Batch) -> Tensor:
-        written = [self.labels.write(label) for label in batch.labels]
-        near = [self.labels.near(label, self.settings.label_spread) for label in batch.labels]
-        return self.llm.answer_loss(
-            clip_context(self.llm, self.adapter, batch),
-            [self.llm.words.answer_ids(text) for text in written],
-            None if None in near else torch.tensor(near),
-        )
+        answers = [self.llm.words.answer_ids(self.labels.write(label)) for label in batch.labels]
+        return self.llm.answer_loss(clip_context(self.llm, self.adapter, batch), answers, self._weights(batch))
 
-    def _alignment(self, batch: Batch) -> Tensor:
-        legal = self.labels.legal()
-        weights = torch.tensor(
-            [
-                self.labels.near(label, self.settings.label_spread)
-                or [float(text == self.labels.write(label)) for text in legal]
-                for label in batch.labels
-            ],
-            device=self.llm.device,
-        )
-        return alignment_loss(pseudo_tokens(self.llm, self.adapter, batch), self.directions, weights)
+    def _alignment_loss(self, batch: Batch) -> Tensor:
+        pseudo = pseudo_tokens(self.llm, self.adapter, batch)
+        return alignment_loss(pseudo, self.directions, self._weights(batch).to(pseudo.device))
+
+    def _weights(self, batch: Batch) -> Tensor:
+        """How right each legal answer is, (B, K)."""
+        return torch.tensor([self.labels.weights(label, self.settings.label_spread) for label in batch.labels])
 
     def _require_sane(self, batch: Batch, loss: Tensor, norm: Tensor, most: float) -> None:
         if torch.isfinite(norm) and loss <= most:

@@ -108,7 +108,12 @@ def main() -> None:
         print(f"    the largest file has {largest / 1e9:.2f} GB")
         measured("convert", [*mse, "backbone", "convert", str(source), "--out", str(out)])
         dataset = make_dataset(given.folder, clips=2 * given.batch, text=TEXT)  # half of them train: one step
-        settings = {"batch_size": given.batch, "schedule_epochs": 1, "learning_rate": 5e-5} | said(given.set)
+        settings = {
+            "batch_size": given.batch,
+            "pretrain_epochs": 0,
+            "schedule_epochs": 1,
+            "learning_rate": 5e-5,
+        } | said(given.set)
         backbone = str(ROOT / f"config/backbones/{given.name}.yaml")
         arguments = [str(dataset), "--llm", str(out), "--backbone", backbone, "--seed", "1111"]
         arguments += ["--settings", json.dumps(settings), "--adapter", json.dumps(said(given.adapter))]

@@ -171,19 +171,26 @@ def test_any_two_models_are_compared(corpus: Path, tmp_path: Path) -> None:
 def test_best_epochs_on_the_validation_split(tmp_path: Path) -> None:
     for model, run, errors in (("a", "1", [3, 1, 2]), ("a", "2", [3, 2, 4]), ("b", "1", [5, 6, np.nan])):
         (tmp_path / model / run).mkdir(parents=True)
-        history = {"epoch": [1, 2, 3], "train_loss": 0.0, "valid_mae": errors, "valid_corr": [0.1, 0.2, 0.3]}
-        history["valid_f1"] = [0.5, 0.5 if run == "1" else np.nan, 0.5]  # undefined in the best epoch of one run
+        history = {"epoch": [1, 2, 3, 4], "pretrain_loss": [0.7, np.nan, np.nan, np.nan], "train_loss": 0.0}
+        history |= {"valid_mae": [np.nan, *errors], "valid_corr": [np.nan, 0.1, 0.2, 0.3]}
+        history["valid_f1"] = [np.nan, 0.5, 0.5 if run == "1" else np.nan, 0.5]  # undefined in one run's best epoch
         pd.DataFrame(history).to_csv(tmp_path / model / run / "history.csv", index=False)
     paths = [str(path) for path in sorted(tmp_path.rglob("history.csv"))]
     done = mse("validation", *paths, "--out", str(tmp_path / "v.csv"))
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "v.csv").set_index("model")
     assert table["runs"].tolist() == [2, 1] and table["valid_mae"].tolist() == [1.5, 5.0]
-    assert table["valid_corr"].tolist() == [0.2, 0.1] and table["epoch"].tolist() == [2, 1]
+    assert table["valid_corr"].tolist() == [0.2, 0.1] and table["epoch"].tolist() == [3, 2]
     assert np.isnan(table.loc["a", "valid_f1"]) and table.loc["b", "valid_f1"] == 0.5
     assert table.loc["a", "valid_mae_sd"] == pytest.approx(0.5**0.5, abs=1e-4)
+    assert not {"pretrain_loss", "train_loss"} & set(table)
     shutil.copytree(tmp_path / "b", tmp_path / "old/b")
     done = mse("validation", *paths, str(tmp_path / "old/b/1/history.csv"))
     assert done.returncode == 1 and "the same model and run as" in done.stderr
     done = mse("validation", *paths, "--key", "accuracy")
     assert done.returncode == 1 and "history.csv: no valid_accuracy; --key takes one of its columns" in done.stderr
+    (tmp_path / "a/1/history.csv").write_text("epoch,pretrain_loss\n1,0.7\n")
+    done = mse("validation", *paths)
+    assert done.returncode == 1 and "1/history.csv: no epoch with the LLM yet" in done.stderr
+    done = mse("plot", "training", *paths, "--out", str(tmp_path / "t.svg"))
+    assert done.returncode == 1 and "1/history.csv: no epoch with the LLM yet" in done.stderr

@@ -47,13 +47,13 @@ def test_classes_as_names_and_numbers() -> None:
 
 
 def test_how_right_neighbours_are() -> None:
-    near = IntensityText(Intensity(), True).near(1.24, 0.5 / 6)
-    assert near is not None
+    near = IntensityText(Intensity(), True).weights(1.24, 0.5 / 6)
     legal = IntensityText(Intensity(), True).legal()
     assert max(near) == near[legal.index("+1.2")] == 1
     assert near[legal.index("+1.7")] == near[legal.index("+0.7")] == pytest.approx(0.6065, abs=1e-4)
     for text in legal:  # its mean is the label, at the ends of the range, too
-        weights = np.array(IntensityText(Intensity(), True).near(float(text), 0.08))
+        weights = np.array(IntensityText(Intensity(), True).weights(float(text), 0.08))
         assert weights @ np.array(legal, float) / weights.sum() == pytest.approx(float(text), abs=1e-9)
-    assert label_text(Classes(classes={"a": ["1"], "b": ["2"]}), True).near(1.0, 0.5) is None
-    assert IntensityText(Intensity(), True).near(1.0, 0.0) is None
+    assert label_text(Classes(classes={"a": ["1"], "b": ["2"]}), True).weights(1.0, 0.5) == [0, 1]
+    exact = IntensityText(Intensity(), True).weights(1.04, 0.0)
+    assert sum(exact) == exact[legal.index("+1.0")] == 1

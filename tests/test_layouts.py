@@ -43,7 +43,7 @@ from tests.made import pickled
 
 MARKS = Backbone(folder=Path("tiny"), license="none", dtype="float32", open_mark="[", close_mark="]")
 SHAPE = AdapterSettings(acoustic_hidden=4, facial_hidden=4, fusion_width=8)
-TRAINING = TrainSettings(schedule_epochs=1, threads=1)
+TRAINING = TrainSettings(pretrain_epochs=1, schedule_epochs=1, threads=1)
 SHIPPED = sorted(path.stem for path in (ROOT / "config/datasets").glob("*.yaml"))
 Touch = Callable[[Path], None]
 

@@ -26,7 +26,11 @@ from tests.originals import write_chatglm
 TABLE = "results/demo/smollm2/metrics.csv"
 CLIPS = {"train": 8, "valid": 4, "test": 4}
 SEEDS = ["--config", "seeds=[1, 2]", "bootstrap_samples=100"]
-SHORT = [*SEEDS, "train={schedule_epochs: 1, batch_size: 4}", "baselines=[text-only, picture-only, zero-shot, linear]"]
+SHORT = [
+    *SEEDS,
+    "train={pretrain_epochs: 1, schedule_epochs: 1, batch_size: 4}",
+    "baselines=[text-only, picture-only, zero-shot, linear]",
+]
 ROWS = [("text-only", "mean"), ("text-only", "sd"), ("picture-only", "mean"), ("picture-only", "sd")]
 ROWS += [("zero-shot", "single"), ("linear", "single"), ("constant", "single")]
 

@@ -103,13 +103,13 @@ class TrainSettings(Section):
     learning_rate: PositiveFloat = Field(3e-3, description="peak of the cosine schedule")
     batch_size: PositiveInt = Field(8, description="clips a step")
     schedule_epochs: PositiveInt = Field(
-        12, description="length of the learning-rate schedule, and the most epochs with the LLM"
+        12, description="epochs with the LLM at most, and the length of their schedule"
     )
     pretrain_epochs: NonNegativeInt = Field(
         20, description="epochs beforehand, without the LLM: pseudo tokens are drawn to the right answers (paper: 0)"
     )
     patience_epochs: PositiveInt = Field(20, description="stop after this many epochs without a better validation")
-    warmup_fraction: Fraction = Field(0.1, description="share of the schedule that warms up linearly")
+    warmup_fraction: Fraction = Field(0.1, description="share of each schedule that warms up linearly")
     adam_eps: PositiveFloat = Field(1e-8, description="epsilon of AdamW (paper: 1e-4)")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     max_grad_norm: PositiveFloat | None = Field(1.0, description="clip the gradient's norm here; null: never (paper)")
