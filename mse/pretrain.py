@@ -1,7 +1,8 @@
-"""Training without the LLM: pseudo tokens are drawn to the embeddings of the right answers, which the LLM can read off.
+"""Training without the LLM: pseudo tokens are drawn to the places of the right answers among the LLM's embeddings.
 
-What takes most epochs is that LSTMs learn to listen and to look. An epoch of that costs a small part of one with the
-LLM, which then starts from pseudo tokens that tell something.
+Where voices or faces are hard to learn, most epochs go into the LSTMs' learning of them. Without the LLM an epoch
+costs a small part of one with it, and the LLM then starts from pseudo tokens that tell the answers apart; how to read
+them off is still to be learned.
 """
 
 import torch

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,11 @@ class Trainer:
             weight_decay=settings.weight_decay,
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self.rate)
-        self.directions = answer_directions(llm)
+
+    @cached_property
+    def directions(self) -> Tensor:
+        """Where the legal answers lie, for training without the LLM."""
+        return answer_directions(self.llm)
 
     @property
     def parts(self) -> dict[str, Any]:

@@ -204,7 +204,8 @@ def test_variants_apply_where_they_change_something_and_leave_something() -> Non
         "picture-only",
         "without-picture",
         "exact-labels",
-        "products-only",  # which its file says
+        "products-only",  # which its file says, and so it does
+        "pretraining",
     }
     assert "tokens-2" not in applying("meld", "qwen")
     assert "without-picture" not in applying("demo", adapter={"modalities": ["acoustic", "text"]})
