@@ -128,8 +128,7 @@ class Trainer:
         return loss.item()
 
     def _answer_loss(self, batch: Batch) -> Tensor:
-        answers = [self.llm.words.answer_ids(self.labels.write(label)) for label in batch.labels]
-        return self.llm.answer_loss(clip_context(self.llm, self.adapter, batch), answers, self._weights(batch))
+        return self.llm.answer_loss(clip_context(self.llm, self.adapter, batch), self._weights(batch))
 
     def _alignment_loss(self, batch: Batch) -> Tensor:
         pseudo = pseudo_tokens(self.llm, self.adapter, batch)

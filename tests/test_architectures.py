@@ -26,7 +26,7 @@ from mse.errors import UserError
 from mse.labels import label_text
 from mse.train import Trainer
 from tests.made import make_dataset
-from tests.test_llm import AROUND, MARKS, frozen
+from tests.test_llm import AROUND, MARKS, frozen, only
 
 SIZES = {
     "vocab_size": 258,
@@ -103,7 +103,9 @@ def test_batch_equals_each_clip_alone_read_plainly(tiny: Callable[[str], Path], 
             read = whole_sequence(llm, tokens, text, ids)
             ids.append(int(llm.model(inputs_embeds=read, use_cache=False).logits[0, -1].argmax()))
         written.append(llm.words.written(ids))
-    assert llm.answer_loss(context, answers).item() == pytest.approx(total / sum(map(len, answers)), rel=1e-4)
+    assert llm.answer_loss(context, only(llm, "+1.2", "1", "-0.3")).item() == pytest.approx(
+        total / sum(map(len, answers)), rel=1e-4
+    )
     assert llm.generate(context) == written
     legal = [AROUND.answers.index(text) for text in ("+1.2", "1", "-0.3")]
     told = llm.answers.log_likelihoods(llm.answer_logits(context))[range(3), legal]
@@ -131,7 +133,9 @@ def test_pseudo_tokens_after_the_text(tiny: Callable[[str], Path], kind: str) ->
         totals.append(-cross_entropy(logits[-len(answer) - 1 : -1], torch.tensor(answer), reduction="sum").item())
     told = llm.answers.log_likelihoods(llm.answer_logits(context))[:, AROUND.answers.index("-0.3")]
     assert told.tolist() == pytest.approx(totals, rel=1e-4)
-    assert llm.answer_loss(context, [answer] * 3).item() == pytest.approx(-sum(totals) / 3 / len(answer), rel=1e-4)
+    assert llm.answer_loss(context, only(llm, *["-0.3"] * 3)).item() == pytest.approx(
+        -sum(totals) / 3 / len(answer), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
@@ -163,7 +167,7 @@ def test_recomputed_layers_give_the_same_gradient(tiny: Callable[[str], Path], k
         kept: list[int] = []
         pseudo = pseudo_tokens(llm).requires_grad_()
         with torch.autograd.graph.saved_tensors_hooks(lambda x, kept=kept: (kept.append(x.nbytes), x)[1], lambda x: x):
-            loss = llm.answer_loss(llm.context(pseudo, TEXTS), [llm.words.answer_ids("1") for _ in TEXTS])
+            loss = llm.answer_loss(llm.context(pseudo, TEXTS), only(llm, "1", "1", "1"))
         loss.backward()
         results.append((loss.detach(), pseudo.grad, sum(kept), llm.generate(llm.context(pseudo, TEXTS))))
     (loss, gradient, kept_all, answers), (again, gradient_again, kept_few, answers_again) = results
@@ -189,7 +193,7 @@ def test_opening_may_be_empty(tiny: Callable[[str], Path]) -> None:
     for recompute in (False, True):
         llm = FrozenLLM(folder, bare, words, recompute=recompute)
         pseudo = pseudo_tokens(llm).requires_grad_()
-        llm.answer_loss(llm.context(pseudo, TEXTS), [words.answer_ids("1") for _ in TEXTS]).backward()
+        llm.answer_loss(llm.context(pseudo, TEXTS), only(llm, "1", "1", "1")).backward()
         logits = llm.model(inputs_embeds=whole_sequence(llm, pseudo[0], "hello", [])).logits[0, -1]
         assert llm.generate(llm.context(pseudo, TEXTS))[0].startswith(words.written([int(logits.argmax())]))
 
@@ -220,7 +224,7 @@ def test_narrow_weights_are_computed_with_in_float32(tiny: Callable[[str], Path]
         llm = frozen(tiny(kind), AROUND, MARKS.model_copy(update={"dtype": dtype}))
         assert {p.dtype for p in llm.model.parameters() if p.ndim > 1} == {getattr(torch, dtype)}
         pseudo = pseudo_tokens(llm).requires_grad_()
-        loss = llm.answer_loss(llm.context(pseudo, TEXTS), [llm.words.answer_ids("1")] * 3)
+        loss = llm.answer_loss(llm.context(pseudo, TEXTS), only(llm, "1", "1", "1"))
         loss.backward()
         results.append((loss.item(), pseudo.grad, llm.generate(llm.context(pseudo, TEXTS))))
     (loss, gradient, answers), (expected, expected_gradient, expected_answers) = results
@@ -236,7 +240,7 @@ def test_quantised_llm_answers_and_gives_gradients(tiny: Callable[[str], Path], 
     losses = []
     for each in (whole, llm):
         pseudo = pseudo_tokens(each).requires_grad_()
-        loss = each.answer_loss(each.context(pseudo, TEXTS), [each.words.answer_ids("1")] * 3)
+        loss = each.answer_loss(each.context(pseudo, TEXTS), only(each, "1", "1", "1"))
         loss.backward()
         losses.append(loss.item())
         assert pseudo.grad.isfinite().all() and pseudo.grad.abs().sum() > 0

@@ -33,6 +33,11 @@ def llm(tiny_llm: Path) -> FrozenLLM:
 TEXTS = ["hello", "", "a much longer text"]
 
 
+def only(llm: FrozenLLM, *answers: str) -> torch.Tensor:
+    """Weights of the legal answers, where one alone is right in each row."""
+    return torch.tensor([[float(text == answer) for text in llm.words.around.answers] for answer in answers])
+
+
 def contexts(llm: FrozenLLM, texts: list[str]) -> Context:
     generator = torch.Generator().manual_seed(0)
     pseudo = torch.randn(len(TEXTS), 2, llm.width, generator=generator)
@@ -60,7 +65,7 @@ def test_context_is_pseudo_text_mark_prompt(llm: FrozenLLM) -> None:
 
 def test_loss_is_the_plain_cross_entropy_of_each_clip_alone(llm: FrozenLLM) -> None:
     answers = [llm.words.answer_ids(text) for text in ("+1.2", "1", "-0.3")]
-    together = llm.answer_loss(contexts(llm, TEXTS), answers)
+    together = llm.answer_loss(contexts(llm, TEXTS), only(llm, "+1.2", "1", "-0.3"))
     total, tokens = 0.0, 0
     for text, answer in zip(TEXTS, answers, strict=True):
         logits = llm.model(inputs_embeds=full_sequence(llm, text, answer)).logits[0]
@@ -73,18 +78,11 @@ def test_loss_is_the_plain_cross_entropy_of_each_clip_alone(llm: FrozenLLM) -> N
 
 def test_loss_with_neighbours_weighs_them_at_each_step(tiny_llm: Path) -> None:
     llm = frozen(tiny_llm, Surroundings("", "?", ["-0.3", "+1.2", "+1.3"], 12))
-    own, near = 1, 2
-    weights = torch.tensor([[0.0, 1.0, 0.0]] * 3)
-    context, answers = contexts(llm, TEXTS), [llm.words.legal_ids[own]] * 3
-    assert llm.answer_loss(context, answers, weights).item() == pytest.approx(
-        llm.answer_loss(context, answers).item(), rel=1e-5
-    )
-    weights[:, near] = 1 / 3
-    likely = {place: llm.answer_loss(context, [llm.words.legal_ids[place]] * 3).item() for place in (own, near)}
+    context, own, near = contexts(llm, TEXTS), *(only(llm, *[text] * 3) for text in ("+1.2", "+1.3"))
     # They differ in their last token alone, where the neighbour gets a quarter.
-    assert len(llm.words.legal_ids[own]) == len(llm.words.legal_ids[near])
-    assert llm.answer_loss(context, answers, weights).item() == pytest.approx(
-        0.75 * likely[own] + 0.25 * likely[near], rel=1e-5
+    assert len({len(llm.words.answer_ids(text)) for text in ("+1.2", "+1.3")}) == 1
+    assert llm.answer_loss(context, own + near / 3).item() == pytest.approx(
+        0.75 * llm.answer_loss(context, own).item() + 0.25 * llm.answer_loss(context, near).item(), rel=1e-5
     )
 
 
@@ -123,7 +121,7 @@ def test_tree_holds_each_shared_beginning_once() -> None:
     logits[1, 0, 7], logits[1, 0, 5] = 9.0, 1.0  # 7 is no answer's beginning
     logits[2, 0, 1], logits[2, 1, 8] = 5.0, 9.0  # 8 does not go on from 1: 2 and 3 are equal, the first stands
     assert tree.greedy(logits) == [1, 3, 0]
-    shares = tree.along(torch.tensor([[3.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]]))
+    shares = tree.along([0, 2], torch.tensor([[3.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]]))
     assert shares == [[{1: 0.8, 5: 0.2}, {2: 0.75, 3: 0.25}, {9: 1.0}], [{4: 1.0}, {9: 1.0}]]
     assert AnswerTree([(1,), (2,)]).log_likelihoods(torch.zeros(1, 1, 4)).exp().tolist() == [[0.25, 0.25]]
 
@@ -180,7 +178,7 @@ def test_pseudo_tokens_after_the_text(tiny_llm: Path, kept: float, preamble: str
     answers = [llm.words.answer_ids(text) for text in ("+1.2", "1", "-0.3")]
     context = llm.context(pseudo, TEXTS)
     assert context.embeddings.shape[1] == 3
-    loss = llm.answer_loss(context, answers)
+    loss = llm.answer_loss(context, only(llm, "+1.2", "1", "-0.3"))
     loss.backward()
     table, total, tokens = llm.model.get_input_embeddings(), torch.zeros(()), 0
     plain = pseudo.detach().clone().requires_grad_()
@@ -229,7 +227,7 @@ def test_what_all_answers_begin_with_is_given(tiny_llm: Path) -> None:
 def test_gradient_reaches_the_pseudo_tokens_and_no_weight(llm: FrozenLLM) -> None:
     before = {name: value.clone() for name, value in llm.model.state_dict().items()}
     pseudo = torch.randn(1, 2, llm.width, requires_grad=True)
-    llm.answer_loss(llm.context(pseudo, ["x"]), [llm.words.answer_ids("1")]).backward()
+    llm.answer_loss(llm.context(pseudo, ["x"]), only(llm, "1")).backward()
     assert pseudo.grad is not None and pseudo.grad.abs().sum() > 0
     assert all(p.grad is None for p in llm.model.parameters())
     assert all(torch.equal(before[name], value) for name, value in llm.model.state_dict().items())

@@ -36,21 +36,22 @@ class AnswerTree:
             children.setdefault(node, set()).add(token)
         self._children = {node: sorted(tokens) for node, tokens in children.items()}
 
-    def along(self, weights: Tensor) -> list[list[dict[int, float]]]:
-        """Targets at each step of each row's heaviest answer: how the next token is distributed among the answers.
+    def along(self, answers: Sequence[int], weights: Tensor) -> list[list[dict[int, float]]]:
+        """Targets at each step of each row's answer: how the next token is distributed among all answers.
 
         Args:
-            weights: how right each answer is, none negative, shape (B, K).
+            answers: places of B answers.
+            weights: how right each of the K answers is, none negative, the row's own more than 0, shape (B, K).
 
         Returns:
-            for each of the B rows and each token of its heaviest answer the shares of the tokens that may stand there:
-            each is the weight of the answers that go on with it, of all that begin as the heaviest does; they sum to 1.
+            for each of the B rows and each token of its answer the shares of the tokens that may stand there: each is
+            the weight of the answers that go on with it, of all that begin as the row's does; they sum to 1.
         """
         rows = []
-        for row in weights.tolist():
+        for answer, row in zip(answers, weights.tolist(), strict=True):
             left = [(weight, steps) for weight, steps in zip(row, self._steps, strict=True) if weight]
             shares: list[dict[int, float]] = []
-            for depth, (_, token) in enumerate(max(left, key=lambda each: each[0])[1]):
+            for depth, (_, token) in enumerate(self._steps[answer]):
                 whole = sum(weight for weight, _ in left)
                 shares.append({})
                 for weight, steps in left:

@@ -168,20 +168,22 @@ class FrozenLLM:
         self._forward(context.embeddings, context.mask, cache, 1)
         return [(layer.keys, layer.values) for layer in cache.layers]
 
-    def answer_loss(self, context: Context, answers: Sequence[Sequence[int]], weights: Tensor | None = None) -> Tensor:
+    def answer_loss(self, context: Context, weights: Tensor) -> Tensor:
         """Mean cross entropy over the answers' tokens; logits are computed at their positions only.
 
         Args:
             context: of B clips.
-            answers: token ids of each answer.
-            weights: how right each legal answer is, the clip's own the most, shape (B, K); without it the clip's own
-                alone is. The clip's own is what the LLM reads; the others have a share in what should follow.
+            weights: how right each legal answer is, shape (B, K). The heaviest is what the LLM reads; the others have a
+                share in what should follow.
 
         Returns:
             a scalar.
         """
+        answers = weights.argmax(dim=1).tolist()
         targets = pad_sequence(
-            [torch.tensor(answer, device=self.device) for answer in answers], batch_first=True, padding_value=IGNORED
+            [torch.tensor(self.words.legal_ids[answer], device=self.device) for answer in answers],
+            batch_first=True,
+            padding_value=IGNORED,
         )  # (B, A)
         given = targets[:, :-1]  # the last token is only foretold, never read
         read = self._embedding(given.clamp(min=0))
@@ -191,9 +193,7 @@ class FrozenLLM:
             _cache(context, ReadOnlyLayer),
             targets.shape[1],
         )  # (B, A, V)
-        if weights is None:
-            return nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
-        return _soft_cross_entropy(logits, self.answers.along(weights))
+        return _soft_cross_entropy(logits, self.answers.along(answers, weights))
 
     @torch.inference_mode()
     def answer_logits(self, context: Context) -> Tensor:

@@ -102,11 +102,11 @@ class TrainSettings(Section):
 
     learning_rate: PositiveFloat = Field(3e-3, description="peak of the cosine schedule")
     batch_size: PositiveInt = Field(8, description="clips a step")
-    schedule_epochs: PositiveInt = Field(
-        20, description="epochs with the LLM at most, and the length of their schedule"
-    )
     pretrain_epochs: NonNegativeInt = Field(
         0, description="epochs beforehand, without the LLM: pseudo tokens are drawn to the right answers (paper: 0)"
+    )
+    schedule_epochs: PositiveInt = Field(
+        20, description="epochs with the LLM at most, and the length of their schedule"
     )
     patience_epochs: PositiveInt = Field(20, description="stop after this many epochs without a better validation")
     warmup_fraction: Fraction = Field(0.1, description="share of each schedule that warms up linearly")
