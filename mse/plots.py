@@ -151,9 +151,12 @@ def comparison(intervals: Path, out: Path) -> None:
     Args:
         intervals: intervals.csv.
         out: the figure.
+
+    Raises:
+        UserError: the table is missing, or another one.
     """
     numbers = ("value", "low", "high")
-    table = read_table(intervals, ("model", "decoding", "metric"), numbers, "mse score")
+    table = read_table(intervals, ("metric", "model", "decoding"), numbers, "mse score")
     titles = {"mae": "MAE (less is better)", "corr": "correlation r"}
     titles |= {"accuracy": "accuracy", "weighted_f1": "weighted F1"}
     shown = [(name, title) for name, title in titles.items() if name in set(table["metric"])]

@@ -107,6 +107,8 @@ def test_models_are_drawn_the_same_twice(corpus: Path, tmp_path: Path) -> None:
     assert drawn == (tmp_path / "b.svg").read_text()
     for name in ("llm (generate)", "llm (expected)", "text-only (expected)", "constant", "MAE", "correlation"):
         assert f"<!-- {name}" in drawn
+    with pytest.raises(UserError, match=r"m\.csv: not a table of `mse score`; the column 'metric' is missing"):
+        comparison(tmp_path / "m.csv", tmp_path / "c.svg")
 
 
 def test_collapsed_run_is_not_left_out_of_the_mean(corpus: Path, tmp_path: Path) -> None:
