@@ -26,6 +26,8 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
+        with partial.open("rb") as written:  # or a power cut could leave the name without the bytes
+            os.fsync(written.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

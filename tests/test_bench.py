@@ -54,7 +54,7 @@ def test_plain_procedure_equals_ours_where_nothing_is_padded(tmp_path: Path, tin
 def test_command_prints_ratios_of_all_sides(tmp_path: Path, tiny_llm: Path) -> None:
     data = make_dataset(tmp_path, clips=80)
     options = ["--llm", str(tiny_llm), "--backbone", MARKS.model_dump_json(exclude_defaults=True)]
-    options += ["--settings", SETTINGS.model_dump_json(), "--rounds", "2", "--tokens", "3", "--profile", "2"]
+    options += ["--settings", SETTINGS.model_dump_json(), "--rounds", "2", "--words", "3", "--profile", "2"]
     done = mse("bench", "train", str(data), *options, "--out", str(tmp_path / "bench.csv"))
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "bench.csv")

@@ -46,7 +46,7 @@ class Job:
         backbone: its marks and dtype.
         settings: batch size, threads, device.
         rounds: how often, warm-up apart.
-        tokens: median length that texts are brought to by repeating or cutting them; None: as they are.
+        words: median length that texts are brought to by repeating or cutting them; None: as they are.
         profile: how many operations to list of each; 0: none.
         seed: of weights and batches.
     """
@@ -56,7 +56,7 @@ class Job:
     backbone: Backbone
     settings: TrainSettings
     rounds: int
-    tokens: int | None
+    words: int | None
     profile: int = 0
     seed: int = 0
 
@@ -145,8 +145,8 @@ def _work(pipe: Connection, job: Job, side: str) -> None:
     """Load a side, then do what is asked for until None comes."""
     reproducible(job.settings.threads)
     with ClipDataset(job.dataset_path) as dataset:
-        if job.tokens is not None:
-            dataset.texts = _of_length(dataset.texts, job.tokens, job.seed)
+        if job.words is not None:
+            dataset.texts = _of_length(dataset.texts, job.words, job.seed)
         side_of = _Plain if side == "plain" else _Ours
         mine = side_of(job, dataset, side)
         batches = _batches(dataset, mine.lengths, job)
@@ -213,6 +213,7 @@ class _Plain:
 
     def __init__(self, job: Job, dataset: ClipDataset, side: str) -> None:
         shape = AdapterSettings(**PUBLISHED)
+        dataset.preamble = ""  # examples before the clip are ours
         labels = label_text(task_of(dataset), job.backbone.explicit_plus)
         words = wording(job.llm_folder, job.backbone, dataset, labels, job.settings, shape)
         width = load_config(job.llm_folder).get_text_config().hidden_size
@@ -246,14 +247,14 @@ def _batches(dataset: ClipDataset, lengths: list[int], job: Job) -> list[Batch]:
     return [collate([dataset[train[place]] for place in batch]) for batch in whole]
 
 
-def _of_length(texts: list[str], tokens: int, seed: int) -> list[str]:
+def _of_length(texts: list[str], words: int, seed: int) -> list[str]:
     """Texts repeated or cut, word by word, to lengths around a median."""
     drawn = random.Random(seed)
     changed = []
     for text in texts:
-        words = text.split() or ["so"]
-        count = max(1, round(tokens * drawn.lognormvariate(0, SPREAD)))
-        changed.append(" ".join((words * (count // len(words) + 1))[:count]))
+        own = text.split() or ["so"]
+        count = max(1, round(words * drawn.lognormvariate(0, SPREAD)))
+        changed.append(" ".join((own * (count // len(own) + 1))[:count]))
     return changed
 
 

@@ -112,8 +112,8 @@ def bench(
     backbone: BackboneFile,
     settings: Settings = None,
     rounds: Annotated[int, typer.Option(min=1, help="Steps and evaluation batches that are measured.")] = 8,
-    tokens: Annotated[
-        int | None, typer.Option(min=1, help="Bring texts to this median length by repeating or cutting them (words).")
+    words: Annotated[
+        int | None, typer.Option(min=1, help="Bring texts to this median length by repeating or cutting them.")
     ] = None,
     profile: Annotated[int, typer.Option(min=0, help="Also list this many operations that most time goes to.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Table to write beside showing it.")] = None,
@@ -122,7 +122,7 @@ def bench(
     from mse.bench import Job, bench_train
 
     chosen = config.settings(config.TrainSettings, settings)
-    table = bench_train(Job(dataset, llm, config.settings(config.Backbone, backbone), chosen, rounds, tokens, profile))
+    table = bench_train(Job(dataset, llm, config.settings(config.Backbone, backbone), chosen, rounds, words, profile))
     print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
     if out is not None:
         with replacing(out) as partial:

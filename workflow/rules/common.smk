@@ -106,7 +106,7 @@ def train_json(wildcards):
 
 def answer_json(wildcards):
     """What answering depends on; the rest of the section train is in the adapter already."""
-    used = {"batch_size", "max_text_tokens", "text_cache_gb", "decoding"}
+    used = {"batch_size", "max_text_tokens", "decoding"}
     return as_json(experiment(wildcards).train, include=used | {"device", "threads"})
 
 
