@@ -1,8 +1,11 @@
-"""dataset.h5: an index over the feature shards, with splits, labels, texts and train-split statistics."""
+"""dataset.h5: an index over the feature shards, with splits, labels, texts and train-split statistics.
+
+A modality is a group; each of its sets of features (acoustic/egemaps, acoustic/wav2vec2, facial/facial) is one within.
+"""
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +20,16 @@ from mse.config import AssembleSettings, Dataset
 from mse.corpus import read_manifest
 from mse.corpus.build import label_value
 from mse.errors import UserError
-from mse.quality import read_quality
-from mse.store import Shard
+from mse.quality import STAGES, read_quality, unfit
+from mse.store import Shard, Status
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MODALITIES = ("acoustic", "facial")
 
 
 @dataclass(frozen=True)
-class Modality:
-    """Where each clip's features of one modality lie, and the train split's statistics.
+class FeatureSet:
+    """Where each clip's features of one set lie, and the train split's statistics.
 
     Attributes:
         shards: paths of the shard files, relative to dataset.h5.
@@ -53,7 +56,7 @@ def assemble(
     dataset: Dataset,
     manifest: Path,
     quality: Path,
-    shards: dict[str, Sequence[Path]],
+    shards: Mapping[str, Sequence[Path]],
     out: Path,
     settings: AssembleSettings,
 ) -> None:
@@ -64,7 +67,7 @@ def assemble(
         dataset: its description (task, prompt and where the text comes from).
         manifest: manifest.csv.
         quality: quality.csv.
-        shards: for each modality that the corpus has (acoustic, facial) its shard files.
+        shards: for each set of features (MODALITY/NAME, or MODALITY where it has no other) its shard files.
         out: the index to write.
         settings: clipping and the share of clips that may be unusable.
 
@@ -75,14 +78,16 @@ def assemble(
     judged = read_quality(quality).set_index("clip_id").loc[clips["clip_id"]]
     clips["label"] = [label_value(label, dataset.task) for label in clips["label"]]
     _check_bad_fraction(judged, quality, settings)
+    unusable = (judged["use"] == "unusable").groupby(judged["split"]).sum().to_dict()
     if dataset.needs_asr:
-        clips["text"] = judged["asr_text"].to_numpy()
+        clips["text"] = judged["asr_text"].where(~unfit(judged, "text"), "").to_numpy()
     if "text" not in dataset.modalities:
         clips["text"] = ""
-    clips = clips[(judged["use"] != "unusable").to_numpy()].reset_index(drop=True)
+    used = (judged["use"] != "unusable").to_numpy()
+    clips, judged = clips[used].reset_index(drop=True), judged[used]
     if dataset.task:
         _check_splits(clips, manifest)
-    modalities = {m: _index(clips, paths, out, m) for m, paths in shards.items()}
+    sets = {group_of(name): _index(clips, judged, paths, out, name) for name, paths in shards.items()}
     with replacing(out) as partial, h5py.File(partial, "w", libver="latest") as file:
         file.attrs["format_version"] = FORMAT_VERSION
         file.attrs["name"] = name
@@ -90,18 +95,26 @@ def assemble(
             include={"task", "preamble", "prompt", "language", "text_from"}
         )
         file.attrs["clip_sd"] = settings.clip_sd
-        file.attrs["unusable"] = json.dumps((judged["use"] == "unusable").groupby(judged["split"]).sum().to_dict())
+        file.attrs["unusable"] = json.dumps(unusable)
         for column in ("clip_id", "split", "speaker", "text"):
             file.create_dataset(column, data=clips[column].tolist(), dtype=h5py.string_dtype())
         file.create_dataset("label", data=clips["label"].to_numpy(np.float64))
         extra = file.create_group("extra")
         for column in dataset.columns.extra:
             extra.create_dataset(column, data=clips[column].tolist(), dtype=h5py.string_dtype())
-        for modality, index in modalities.items():
-            _write_modality(file.create_group(modality), index)
+        for name, index in sets.items():
+            _write_set(file.create_group(name), index)
 
 
 def _check_bad_fraction(judged: pd.DataFrame, quality: Path, settings: AssembleSettings) -> None:
+    for stage in (name for name in STAGES if name in judged):
+        failed = judged[judged[stage] == Status.failed.name]
+        if len(failed) > settings.max_bad_fraction * len(judged):
+            raise UserError(
+                f"{quality}: the stage {stage} failed on {len(failed)} of {len(judged)} clips, more than "
+                f"assemble.max_bad_fraction = {settings.max_bad_fraction:g} allows; the first: "
+                f"{failed['message'].iloc[0]}"
+            )
     bad = judged[judged["use"] == "unusable"]
     fraction = len(bad) / len(judged)
     if fraction > settings.max_bad_fraction:
@@ -121,8 +134,16 @@ def _check_splits(clips: pd.DataFrame, manifest: Path) -> None:
             raise UserError(f"{manifest}: no usable clip in the split {split!r}; training needs all three splits")
 
 
-def _index(clips: pd.DataFrame, paths: Sequence[Path], out: Path, modality: str) -> Modality:
-    """Find each clip in the shards and sum up the train split's statistics."""
+def group_of(name: str) -> str:
+    """A set's group in dataset.h5: MODALITY/NAME; a modality with one nameless set has it under its own name."""
+    modality, _, within = name.partition("/")
+    return f"{modality}/{within or modality}"
+
+
+def _index(clips: pd.DataFrame, judged: pd.DataFrame, paths: Sequence[Path], out: Path, name: str) -> FeatureSet:
+    """Find each clip in the shards and sum up the train split's statistics; what quality.csv calls unfit is absent."""
+    modality = name.partition("/")[0]
+    left_out = set(judged.index[unfit(judged, modality)])
     place: dict[str, tuple[int, int, bool]] = {}
     in_train = set(clips["clip_id"][clips["split"] == "train"])
     statistics = Statistics()
@@ -134,17 +155,17 @@ def _index(clips: pd.DataFrame, paths: Sequence[Path], out: Path, modality: str)
                 raise UserError(f"{path}: made with other settings than {paths[0]}; delete it and run again")
             digest, names, rate_hz = made.settings_digest, made.feature_names, made.rate_hz
             for row, clip in enumerate(shard):
-                present = clip.status.usable and bool(clip.valid.any())
+                present = clip.status.usable and bool(clip.valid.any()) and clip.clip_id not in left_out
                 place[clip.clip_id] = (number, row, present)
                 if present and clip.clip_id in in_train:
                     statistics.add(clip.values)
     missing = [clip for clip in clips["clip_id"] if clip not in place]
     if missing:
-        raise UserError(f"no {modality} shard holds the clip {missing[0]!r} ({len(missing)} in all); run again")
+        raise UserError(f"no shard of {name} holds the clip {missing[0]!r} ({len(missing)} in all); run again")
     mean, deviation = statistics.result(len(names))
     relative = [os.path.relpath(path, out.parent) for path in paths]
     places = np.array([place[clip] for clip in clips["clip_id"]], np.int64)  # (N, 3)
-    return Modality(relative, places[:, 0], places[:, 1], places[:, 2] > 0, mean, deviation, names, rate_hz, digest)
+    return FeatureSet(relative, places[:, 0], places[:, 1], places[:, 2] > 0, mean, deviation, names, rate_hz, digest)
 
 
 class Statistics:
@@ -173,7 +194,7 @@ class Statistics:
         return np.broadcast_to(mean, width).astype(np.float32), deviation.astype(np.float32)
 
 
-def _write_modality(group: h5py.Group, index: Modality) -> None:
+def _write_set(group: h5py.Group, index: FeatureSet) -> None:
     group.create_dataset("shards", data=index.shards, dtype=h5py.string_dtype())
     for name in ("shard", "row", "present", "mean", "deviation"):
         group.create_dataset(name, data=getattr(index, name))

@@ -15,11 +15,13 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from mse.assemble import FORMAT_VERSION, MODALITIES
+from mse.clock import side_by_side
 from mse.config import Task
 from mse.errors import UserError
 from mse.store import Shard
 
 EVERY = (*MODALITIES, "text")
+STATISTICS = ("mean", "deviation")
 POOL_BATCHES = 8  # clips are sorted by length within pools of this many batches, so order stays random
 
 
@@ -53,6 +55,17 @@ class Batch:
         return replace(self, acoustic=acoustic, facial=facial)
 
 
+class _SetIndex:
+    """One set's group of dataset.h5, read (see mse.assemble.FeatureSet)."""
+
+    def __init__(self, group: h5py.Group) -> None:
+        self.shards = [name.decode() for name in group["shards"][:]]
+        self.shard, self.row, self.present = (group[name][:] for name in ("shard", "row", "present"))
+        self.mean, self.deviation = (group[name][:] for name in STATISTICS)
+        self.rate_hz = float(group.attrs["rate_hz"])
+        self.digest = str(group.attrs["settings_digest"])
+
+
 class ClipDataset:
     """The clips of dataset.h5, read one at a time out of the feature shards.
 
@@ -60,13 +73,22 @@ class ClipDataset:
         path: dataset.h5.
         modalities: those to give; any other is as in a corpus that lacks it. None: all that there are.
         standardised: features are standardised by the train split's statistics, and clipped.
+        acoustic_sets: sets of acoustic features to put side by side, in this order; none given: all that there are.
 
     Raises:
-        UserError: the file is missing, foreign, or of another format version; or it has none of the modalities.
+        UserError: the file is missing, foreign, or of another format version; or it has none of the modalities, or not
+            one of the sets.
     """
 
-    def __init__(self, path: Path, modalities: Collection[str] | None = None, standardised: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        modalities: Collection[str] | None = None,
+        standardised: bool = True,
+        acoustic_sets: Sequence[str] = (),
+    ) -> None:
         self.path, self.standardised = path, standardised
+        self._chosen = {"acoustic": list(acoustic_sets)}
         self.used = set(EVERY if modalities is None else modalities)
         try:
             with h5py.File(path, "r") as file:
@@ -100,10 +122,24 @@ class ClipDataset:
         self.labels: npt.NDArray[np.float64] = file["label"][:]
         self.extra = {name: [value.decode() for value in column[:]] for name, column in file["extra"].items()}
         present = [m for m in present if m in self.used]
-        self._groups = {m: {key: file[m][key][:] for key in file[m]} for m in present}
-        self.feature_digests: dict[str, str] = {m: file[m].attrs["settings_digest"] for m in present}
-        self.widths = {m: len(self._groups[m]["mean"]) if m in present else 0 for m in MODALITIES}
+        names = {m: self._names(file, m) for m in present}
+        self.acoustic_sets = names.get("acoustic", [])
+        self._sets = {m: [_SetIndex(file[m][name]) for name in names[m]] for m in present}
+        self.feature_digests = {m: "+".join(part.digest for part in sets) for m, sets in self._sets.items()}
+        self.widths = {m: sum(len(part.mean) for part in self._sets.get(m, [])) for m in MODALITIES}
         self._open: dict[Path, Shard] = {}
+
+    def _names(self, file: h5py.File, modality: str) -> list[str]:
+        """The chosen sets of a modality."""
+        there = sorted(file[modality])
+        chosen = self._chosen.get(modality) or there
+        unknown = [name for name in chosen if name not in there]
+        if unknown:
+            raise UserError(
+                f"{self.path}: no {modality} set {', '.join(unknown)} (adapter.{modality}_sets); it has "
+                f"{', '.join(there)}, by the section {modality} of the configuration"
+            )
+        return chosen
 
     def indices(self, split: str) -> list[int]:
         """Numbers of the clips of a split."""
@@ -135,13 +171,20 @@ class ClipDataset:
 
     def raw(self, modality: str, index: int) -> npt.NDArray[np.float32]:
         """Features of one clip as they were measured, shape (T, D): NaN for what is unknown, T = 0 without any."""
-        group = self._groups.get(modality)
-        if group is None or not group["present"][index]:
+        sets = self._sets.get(modality, [])
+        parts = [self._read_set(part, index) for part in sets]
+        if not any(map(len, parts)):
             return np.zeros((0, self.widths[modality]), np.float32)
-        path = self.path.parent / group["shards"][group["shard"][index]].decode()
+        return side_by_side(parts, [part.rate_hz for part in sets]) if len(parts) > 1 else parts[0]
+
+    def _read_set(self, part: "_SetIndex", index: int) -> npt.NDArray[np.float32]:
+        """One set's features of one clip, shape (T, D); T = 0 where it lacks them."""
+        if not part.present[index]:
+            return np.zeros((0, len(part.mean)), np.float32)
+        path = self.path.parent / part.shards[part.shard[index]]
         if path not in self._open:
             self._open[path] = Shard(path)
-        clip = self._open[path][int(group["row"][index])]
+        clip = self._open[path][int(part.row[index])]
         if clip.clip_id != self.clip_ids[index]:
             raise UserError(f"{path}: changed since {self.path} was assembled; assemble again")
         return clip.values.astype(np.float32, copy=False)
@@ -153,7 +196,10 @@ class ClipDataset:
             return values
         if not self.standardised:
             return np.nan_to_num(values, nan=0.0)
-        normal = (values - self._groups[modality]["mean"]) / self._groups[modality]["deviation"]
+        mean, deviation = (
+            np.concatenate([getattr(part, name) for part in self._sets[modality]]) for name in STATISTICS
+        )
+        normal = (values - mean) / deviation
         return np.nan_to_num(np.clip(normal, -self._clip_sd, self._clip_sd), nan=0.0).astype(np.float32)
 
     def close(self) -> None:

@@ -3,148 +3,205 @@
 A clip that can't be described becomes a row with a status and a message; it never stops its shard.
 """
 
-import json
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from mse import media
-from mse.atomic import replacing
-from mse.config import AcousticSettings, FacialSettings, TranscribeSettings
+from mse.config import AcousticSettings, FacialSettings, OpenSmileSettings
+from mse.errors import UserError
 from mse.progress import track
 from mse.segment import END_TOLERANCE_S, read_facts
 from mse.store import Clip, Description, Shard, Status, versions, write_shard
-from mse.tables import read_table
+
+Described = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]  # values (T, D), valid (T,)
+SUSPICIOUS = 5  # clips of a shard that fail, where no other does not
+FAULTS = (RuntimeError, ValueError, IndexError, TimeoutError)  # of libraries, about one clip
+GROUP_S = 600.0  # sound of clips that are handed to an extractor together (seconds)
 
 
-def acoustic_shard(segments: Path, out: Path, settings: AcousticSettings) -> None:
-    """Describe the sound of a shard's clips with openSMILE.
+def acoustic_shard(
+    segments: Path,
+    out: Path,
+    settings: AcousticSettings,
+    model: Path | None = None,
+    device: str = "auto",
+    threads: int = 1,
+) -> None:
+    """Describe the sound of a shard's clips with openSMILE or a speech model.
 
     Args:
         segments: shard file of PCM, as `segment` writes it.
-        out: shard file of descriptors.
-        settings: feature set and rate.
+        out: shard file of features.
+        settings: of the set.
+        model: folder of the speech model, where the set is made by one.
+        device: auto, cpu or cuda, for a speech model.
+        threads: CPU threads, for a speech model.
     """
-    from mse.features.acoustic import AcousticExtractor
-
-    extract = AcousticExtractor(settings)
-
-    def describe(clip: Clip) -> Clip:
-        values, valid = extract(clip.values[:, 0])
-        return _described(clip.clip_id, values, valid, clip.status, clip.message, "openSMILE gave no frame")
-
+    extractor, libraries = _acoustic_extractor(settings, model, device, threads)
+    weights = {"weights": extractor.weights_digest} if hasattr(extractor, "weights_digest") else {}
+    made_by = settings.feature_set if isinstance(settings, OpenSmileSettings) else settings.model
     with Shard(segments) as shard:
         description = Description(
             shard.description.dataset,
-            f"opensmile-{settings.feature_set}",
-            extract.feature_names,
-            extract.rate_hz,
-            settings=settings.model_dump(),
-            versions=versions("opensmile"),
+            f"{settings.variant}-{made_by}",
+            extractor.feature_names,
+            extractor.rate_hz,
+            settings=settings.model_dump() | weights,
+            versions=versions(*libraries),
         )
-        clips = (
-            describe(clip) if clip.status.usable else _empty(clip.clip_id, clip.status, clip.message, description)
-            for clip in shard
-        )
-        write_shard(out, description, track(clips, f"acoustic {segments.stem}", len(shard)))
+        clips = (clip for group in _groups(shard) for clip in _heard(group, extractor, description))
+        told = track(clips, f"acoustic {segments.stem}", len(shard))
+        write_shard(out, description, not_all_failed(told, str(segments)))
 
 
-def facial_shard(facts: Path, out: Path, dataset: str, settings: FacialSettings, model: Path) -> None:
+def not_all_failed(clips: Iterable[Clip], where: str) -> Iterator[Clip]:
+    """The clips as they come; many that fail and none that does not are no fault of theirs, and not to be kept.
+
+    Raises:
+        UserError: so it is; the message is the last clip's.
+    """
+    failed, others, message = 0, 0, ""
+    for clip in clips:
+        failed += clip.status is Status.failed
+        others += clip.status in (Status.ok, Status.cut, Status.nothing_found)
+        message = clip.message if clip.status is Status.failed else message
+        yield clip
+    if failed >= SUSPICIOUS and not others:
+        raise UserError(f"{where}: all {failed} clips failed, the last with: {message}; nothing was kept")
+
+
+def _acoustic_extractor(
+    settings: AcousticSettings, model: Path | None, device: str, threads: int
+) -> tuple[Any, tuple[str, ...]]:
+    """The extractor of a set, and the libraries that it is made of."""
+    if isinstance(settings, OpenSmileSettings):
+        from mse.features.acoustic import OpenSmileExtractor
+
+        return OpenSmileExtractor(settings), ("opensmile",)
+    from mse.features.speech_model import SpeechModelExtractor
+
+    assert model is not None
+    return SpeechModelExtractor(settings, model, device, threads), ("torch", "transformers")
+
+
+def _groups(shard: Shard) -> Iterator[list[Clip]]:
+    """Neighbouring clips with as much sound as is held in memory at once."""
+    group: list[Clip] = []
+    for clip in shard:
+        held_s = sum(len(held.values) for held in group) / media.SAMPLE_RATE_HZ
+        if group and held_s + len(clip.values) / media.SAMPLE_RATE_HZ > GROUP_S:
+            yield group
+            group = []
+        group.append(clip)
+    yield group
+
+
+def _heard(group: Sequence[Clip], extractor: Any, description: Description) -> Iterator[Clip]:
+    """The clips of a group described; where an extractor takes many at once and fails, each is tried by itself."""
+    usable = [clip for clip in group if clip.status.usable]
+    together: dict[str, Described] = {}
+    if hasattr(extractor, "many"):
+        try:
+            together = dict(
+                zip((c.clip_id for c in usable), extractor.many([c.values[:, 0] for c in usable]), strict=True)
+            )
+        except FAULTS:
+            together = {}
+    for clip in group:
+        if not clip.status.usable:
+            yield _empty(clip.clip_id, clip.status, clip.message, description)
+            continue
+        yield _one(clip, together.get(clip.clip_id), extractor, description)
+
+
+def _one(clip: Clip, described: Described | None, extractor: Callable[..., Described], of: Description) -> Clip:
+    try:
+        values, valid = extractor(clip.values[:, 0]) if described is None else described
+    except FAULTS as e:
+        return _empty(clip.clip_id, Status.failed, f"{of.extractor}: {e}", of)
+    return _described(clip.clip_id, values, valid, clip.status, clip.message, f"{of.extractor} gave no frame")
+
+
+def facial_shard(
+    facts: Path, segments: Path, out: Path, dataset: str, settings: FacialSettings, model: Path, threads: int = 1
+) -> None:
     """Describe the face in a shard's clips, read from the recordings themselves.
 
     Args:
         facts: CSV of clips with the window to use, as `segment` writes it.
+        segments: shard file of the same clips' PCM, which tells whose mouth moves with the sound.
         out: shard file of facial features.
         dataset: the corpus's name, for the record.
-        settings: rate and thresholds.
+        settings: rate, number of faces and thresholds.
         model: face_landmarker.task.
+        threads: CPU threads that decode.
     """
     from mse.features.facial import FacialExtractor
 
-    extract = FacialExtractor(settings, model)
-    clips = read_facts(facts)
-    description = Description(
-        dataset,
-        "mediapipe-face",
-        extract.feature_names,
-        extract.rate_hz,
-        settings=settings.model_dump(),
-        versions=versions("mediapipe"),
-    )
+    with FacialExtractor(settings, model) as extractor, Shard(segments) as shard:
+        clips = read_facts(facts)
+        description = Description(
+            dataset,
+            "mediapipe-face",
+            extractor.feature_names,
+            extractor.rate_hz,
+            settings=settings.model_dump(),
+            versions=versions("mediapipe"),
+        )
+        sound = {clip_id: index for index, clip_id in enumerate(shard.clip_ids)}
 
-    def describe(row: Any) -> Clip:
-        status = Status[row.status]
-        if status not in (Status.ok, Status.cut, Status.no_stream):
-            return _empty(row.clip_id, status, row.message, description)
-        if not row.has_video:
-            return _empty(row.clip_id, Status.no_stream, f"{row.media}: no picture in this file", description)
-        frames = media.iter_frames(Path(row.media), settings.rate_hz, row.start_s, row.end_s, settings.max_side_px)
-        try:
-            values, valid = extract(frames)
-        except media.MediaError as e:
-            return _empty(row.clip_id, Status.unreadable, str(e), description)
-        if len(values) and not valid.any():
-            nothing = f"{row.media}: no face in any of {len(values)} pictures"
-            return Clip(row.clip_id, values, valid, Status.nothing_found, nothing)
-        expected = round((row.end_s - row.start_s) * settings.rate_hz)
-        short = len(values) < expected - settings.rate_hz * END_TOLERANCE_S - 1
-        message = f"{row.media}: {len(values)} of {expected} pictures could be decoded" if short else ""
-        kept = Status.cut if short else Status.ok
-        return _described(row.clip_id, values, valid, kept, message, f"{row.media}: no picture in this clip")
+        def described() -> Iterator[Clip]:
+            for path, rows in groupby(clips.itertuples(), key=lambda row: str(row.media)):
+                with ExitStack() as stack:
+                    reader = None
+                    for row in rows:
+                        if (clip := _unseen(row, description)) is None:
+                            reader = reader or stack.enter_context(
+                                media.VideoReader(Path(path), settings.rate_hz, settings.max_side_px, threads)
+                            )
+                            samples = shard[sound[row.clip_id]].values[:, 0]
+                            clip = _looked_at(row, reader, samples, extractor, description)
+                        yield clip
 
-    clips_done = (describe(row) for row in clips.itertuples())
-    write_shard(out, description, track(clips_done, f"facial {facts.stem}", len(clips)))
+        told = track(described(), f"facial {facts.stem}", len(clips))
+        write_shard(out, description, not_all_failed(told, str(facts)))
 
 
-def transcribe_shard(
-    segments: Path, out: Path, language: str, settings: TranscribeSettings, model: Path, threads: int = 1
-) -> None:
-    """Recognise the words of a shard's clips.
-
-    Args:
-        segments: shard file of PCM, as `segment_shard` writes it.
-        out: CSV with one row a clip: status, message, text, confidence, and the words with their times as JSON.
-        language: ISO 639-1 code of what is spoken.
-        settings: beam and arithmetic.
-        model: folder of a Whisper model for CTranslate2.
-        threads: CPU threads.
-    """
-    from mse.features.speech import Recogniser
-
-    recognise = Recogniser(settings, model, language, threads)
-    rows = []
-    with Shard(segments) as shard:
-        for clip in track(shard, f"transcribe {segments.stem}", len(shard)):
-            row: dict[str, Any] = {
-                "clip_id": clip.clip_id,
-                "status": clip.status.name,
-                "message": clip.message,
-                "text": "",
-            }
-            if clip.status.usable:
-                said = recognise(clip.values[:, 0])
-                words = [asdict(word) for word in said.words]
-                row |= {
-                    "text": said.text,
-                    "confidence": round(said.confidence, 4),
-                    "words": json.dumps(words),
-                }
-                if not said.text:
-                    row |= {"status": Status.nothing_found.name, "message": "no words were recognised"}
-            rows.append(row)
-    with replacing(out) as partial:
-        columns = ["clip_id", "status", "message", "text", "confidence", "words"]
-        pd.DataFrame(rows, columns=columns).to_csv(partial, index=False)
+def _unseen(row: Any, description: Description) -> Clip | None:
+    """A clip of which nothing can be seen; None where its recording is to be looked at."""
+    status = Status[row.status]
+    if status not in (Status.ok, Status.cut, Status.no_stream):
+        return _empty(row.clip_id, status, row.message, description)
+    if not row.has_video:
+        return _empty(row.clip_id, Status.no_stream, f"{row.media}: no picture in this file", description)
+    return None
 
 
-def read_transcripts(path: Path) -> pd.DataFrame:
-    """Read the table that `transcribe_shard` writes."""
-    texts = ("clip_id", "status", "message", "text", "words")
-    return read_table(path, texts, ("confidence",), "mse transcribe")
+def _looked_at(row: Any, reader: Any, samples: npt.NDArray[np.int16], extractor: Any, description: Description) -> Clip:
+    from mse.features.facial import facts_of
+
+    try:
+        seen = extractor.look(reader.frames(row.start_s, row.end_s), samples)
+    except media.MediaError as e:
+        return _empty(row.clip_id, Status.unreadable, str(e), description)
+    except FAULTS as e:
+        return _empty(row.clip_id, Status.failed, f"{row.media}: {description.extractor}: {e}", description)
+    values, valid = extractor.describe(seen)
+    if len(values) and not valid.any():
+        nothing = f"{row.media}: no face in any of {len(values)} pictures"
+        return Clip(row.clip_id, values, valid, Status.nothing_found, nothing, facts_of(seen))
+    expected = round((row.end_s - row.start_s) * extractor.rate_hz)
+    short = len(values) < expected - extractor.rate_hz * END_TOLERANCE_S - 1
+    message = f"{row.media}: {len(values)} of {expected} pictures could be decoded" if short else ""
+    kept = Status.cut if short else Status.ok
+    no_frame = f"{row.media}: no picture in this clip"
+    return _described(row.clip_id, values, valid, kept, message, no_frame, facts_of(seen))
 
 
 def _described(
@@ -154,11 +211,12 @@ def _described(
     status: Status,
     message: str,
     if_empty: str,
+    facts: Mapping[str, float] | None = None,
 ) -> Clip:
     """A clip with features, or a failed one where the extractor gave no frame."""
     if not len(values):
         status, message = Status.failed, if_empty
-    return Clip(clip_id, values, valid, status, message)
+    return Clip(clip_id, values, valid, status, message, facts or {})
 
 
 def _empty(clip_id: str, status: Status, message: str, description: Description) -> Clip:

@@ -6,11 +6,13 @@ made from; a model that is complete is never fetched again.
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from fnmatch import fnmatch
 from pathlib import Path
@@ -26,6 +28,20 @@ from mse.errors import UserError
 from mse.progress import say
 
 MARK = FETCHED
+# A model of a hub that no registry names. In the name of its folder two hyphens, which a hub allows in no name, stand
+# for the slash; the workflow fetches by that name.
+HUB_ID = re.compile(r"(?P<owner>\w[\w.-]*?)(?:/|--)(?P<name>\w[\w.-]*)(?:@(?P<revision>[\w.-]+))?")
+# What is read of a speech model, in CTranslate2's form (Whisper) or transformers' (wav2vec 2.0 and others): no code.
+SPEECH_MODEL_FILES = [
+    "config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "vocabulary.*",
+    "model.bin",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+]
+PICKLED_WEIGHTS = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]  # only where there are no others
 
 
 class ModelFile(Section):
@@ -128,36 +144,118 @@ def fetch_checkpoint(name: str, backbone: Backbone, folder: Path) -> Path:
     Raises:
         UserError: it has no hub, or the hub or the repository is out of reach.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError
-
     if backbone.hub is None:
         raise UserError(f"the backbone {name} has no hub to fetch from: {how_to_get(name, backbone, folder)}")
     if (folder / "config.json").is_file() and _mark(folder) is None:
         Checkpoint(folder)  # put there by hand; tells what is missing
         return folder
-    try:
-        snapshot = Path(snapshot_download(backbone.hub, revision=backbone.revision, allow_patterns=backbone.files))
-    except GatedRepoError as e:
-        raise UserError(
-            f"the backbone {name}: the repository {backbone.hub} asks for an agreement. Accept its licence at "
-            f"https://huggingface.co/{backbone.hub}, then say who you are with `hf auth login`"
-        ) from e
-    except (OSError, ValueError) as e:
-        said = (str(e).strip() or type(e).__name__).splitlines()[0]
-        raise UserError(f"the backbone {name} can't be fetched ({said}): {how_to_get(name, backbone, folder)}") from e
+    what, otherwise = f"the backbone {name}", how_to_get(name, backbone, folder)
+    snapshot = _snapshot(what, backbone.hub, backbone.revision, backbone.files, otherwise)
     commit = snapshot.name
     if commit != backbone.revision:
         say(
             f"{name}: fetched commit {commit}; write it as `revision` into the backbone's YAML, so that it can't change"
         )
+    record = {"hub": backbone.hub, "commit": commit, "license": backbone.license}
+    _link(snapshot, folder, backbone.files, record)
+    return folder
+
+
+def model_folder(model: str, models: Path, registry: Collection[str] = ()) -> Path:
+    """The folder that a setting's `model` means; it may not be there yet.
+
+    Args:
+        model: a name in the registry, a folder, or OWNER/NAME[@REVISION] of a hub.
+        models: parent of all fetched models' folders.
+        registry: names that can be fetched; a name whose folder is there already needs none.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    if model in registry or ("/" not in model and (models / model).is_dir()):
+        return models / model
+    if Path(model).expanduser().is_dir():
+        return Path(model).expanduser()
+    if HUB_ID.fullmatch(model):
+        return models / model.replace("/", "--")
+    known = sorted({*registry, *(path.name for path in models.glob("[!.]*"))})
+    raise UserError(
+        f"model = {model!r}: there is {', '.join(known) or 'none'}; expected one of these, another name in "
+        f"resources/models.yaml (`mse fetch {model}` gets it), a folder that is there, or OWNER/NAME@REVISION of a hub"
+    )
+
+
+def fetch_hub_model(model: str, models: Path) -> Path:
+    """Make sure that a speech model of a hub lies in its folder: links into the hub library's own cache.
+
+    Args:
+        model: OWNER/NAME, or OWNER/NAME@REVISION with a commit, a tag or a branch; code is never fetched.
+        models: parent of all fetched models' folders.
+
+    Returns:
+        The folder, complete.
+
+    Raises:
+        UserError: the hub or the repository is out of reach, or the repository holds no weights.
+    """
+    parts = HUB_ID.fullmatch(model)
+    if parts is None:
+        raise UserError(f"{model!r} is no model of a hub; expected OWNER/NAME or OWNER/NAME@REVISION")
+    hub, revision = f"{parts['owner']}/{parts['name']}", parts["revision"]
+    folder = models / model.replace("/", "--")
+    if (folder / "config.json").is_file():  # fetched before, or put there by hand
+        return folder
+    what = f"the model {model}"
+    otherwise = f"check its name, and the network; or copy its files into {folder}/, without the hub"
+    wanted = SPEECH_MODEL_FILES
+    snapshot = _snapshot(what, hub, revision, wanted, otherwise)
+    if not (any(snapshot.glob("model.bin")) or any(snapshot.glob("model*.safetensors"))):
+        wanted = [*SPEECH_MODEL_FILES, *PICKLED_WEIGHTS]
+        snapshot = _snapshot(what, hub, revision, wanted, otherwise)
+        if not any(snapshot.glob(PICKLED_WEIGHTS[0])):
+            raise UserError(
+                f"{what}: the repository holds no weights; expected model.bin of CTranslate2, model.safetensors or "
+                "pytorch_model.bin"
+            )
+    commit = snapshot.name
+    if commit != revision:
+        say(f"{model}: fetched commit {commit}; write {hub}@{commit} as `model`, so that it can't change")
+    _link(snapshot, folder, wanted, {"hub": hub, "revision": revision, "commit": commit})
+    return folder
+
+
+def _snapshot(what: str, hub: str, revision: str | None, patterns: Sequence[str], otherwise: str) -> Path:
+    """The files of a hub's repository, in a folder of the hub library's cache that has the commit's name.
+
+    Args:
+        what: is fetched, for the messages.
+        hub: OWNER/NAME.
+        revision: commit, tag or branch; None takes the newest.
+        patterns: of the files wanted.
+        otherwise: what to do where it can't be fetched.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError
+
+    try:
+        return Path(snapshot_download(hub, revision=revision, allow_patterns=list(patterns)))
+    except GatedRepoError as e:
+        raise UserError(
+            f"{what}: the repository {hub} asks for an agreement. Accept its licence at "
+            f"https://huggingface.co/{hub}, then say who you are with `hf auth login`"
+        ) from e
+    except (OSError, ValueError) as e:
+        said = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise UserError(f"{what} can't be fetched ({said}): {otherwise}") from e
+
+
+def _link(snapshot: Path, folder: Path, patterns: Sequence[str], record: dict[str, Any]) -> None:
+    """Make a folder of links to the wanted files of a snapshot, and the mark that says what it was made from."""
     with replacing_folder(folder) as partial:
         for path in snapshot.iterdir():
-            if any(fnmatch(path.name, pattern) for pattern in backbone.files):  # the cache may hold other files
+            if any(fnmatch(path.name, pattern) for pattern in patterns):  # the cache may hold other files
                 (partial / path.name).symlink_to(path.absolute())
-        record = {"hub": backbone.hub, "commit": commit, "license": backbone.license}
         (partial / MARK).write_text(json.dumps(record, indent=2))
-    return folder
 
 
 def _mark(target: Path, name: str = MARK) -> object:

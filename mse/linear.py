@@ -71,7 +71,7 @@ def linear(dataset: ClipDataset, split: str = "test") -> LinearAnswers:
     return LinearAnswers(*_answers(task, models[best], asked), best)
 
 
-def predict_linear(dataset_path: Path, out: Path, split: str = "test") -> None:
+def predict_linear(dataset_path: Path, out: Path, split: str = "test", acoustic_sets: Sequence[str] = ()) -> None:
     """Write predictions.csv of the linear baseline: clip_id, prediction, label, text, and p_CLASS of classes.
 
     Args:
@@ -79,7 +79,7 @@ def predict_linear(dataset_path: Path, out: Path, split: str = "test") -> None:
         out: the table.
         split: which clips.
     """
-    with ClipDataset(dataset_path) as dataset:
+    with ClipDataset(dataset_path, acoustic_sets=acoustic_sets) as dataset:
         answers = linear(dataset, split)
         task = task_of(dataset)
         table = clip_table(dataset, dataset.indices(split), answers.predictions)

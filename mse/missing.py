@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from mse.backbones.checkpoint import Checkpoint
-from mse.backbones.places import checkpoint_folder, how_to_get, is_ready, model_folder
-from mse.config import Config, Dataset, known_names, load_backbone, load_dataset
+from mse.backbones.places import MODELS, checkpoint_folder, how_to_get, is_ready, model_folder
+from mse.config import Config, Dataset, SpeechModelSettings, known_names, load_backbone, load_dataset
 from mse.corpus import read_corpus, require_root
 from mse.corpus.sources import media_names, table_files
 from mse.errors import UserError
 from mse.fetch import Model, source_of
+from mse.fetch import model_folder as fetched_folder
 
 WORK = Path("work")  # where the workflow keeps a corpus's manifest and features
 TARGET = re.compile(
@@ -64,6 +65,8 @@ def _check_corpus(name: str, config: Config, registry: Mapping[str, Model]) -> N
     dataset = load_dataset(config, name)
     require_root(name, dataset)
     _check_recogniser(name, dataset, config, registry)
+    if "acoustic" in dataset.modalities and not dataset.released:
+        _check_speech_models(config, registry)
     media_names(dataset)
     absent = [str(path) for path in table_files(dataset) if not path.is_file()]
     if absent:
@@ -79,16 +82,28 @@ def _check_corpus(name: str, config: Config, registry: Mapping[str, Model]) -> N
 
 def _check_recogniser(name: str, dataset: Dataset, config: Config, registry: Mapping[str, Model]) -> None:
     model = config.transcribe.model
-    if not dataset.needs_asr:
+    if not dataset.hears_words(config.transcribe):
         return
-    if model not in registry:
-        raise UserError(f"transcribe.model = {model!r} is not in resources/models.yaml; there is {', '.join(registry)}")
-    if dataset.language != "en" and model.endswith(".en"):
+    try:
+        fetched_folder(model, MODELS, registry)
+    except UserError as e:
+        raise UserError(f"transcribe.{e}") from e
+    if dataset.language not in ("en", "auto") and model.endswith(".en"):
+        lacks = " and has no text" if dataset.needs_asr else ""
         raise UserError(
-            f"the corpus {name} is spoken in {dataset.language!r} and has no text, but transcribe.model = {model!r} "
+            f"the corpus {name} is spoken in {dataset.language!r}{lacks}, but transcribe.model = {model!r} "
             "knows English alone; say transcribe: {model: whisper-base} in config/config.yaml, or for one run --config "
             "'transcribe={model: whisper-base}'"
         )
+
+
+def _check_speech_models(config: Config, registry: Mapping[str, Model]) -> None:
+    for name, made_by in config.acoustic_sets.items():
+        if isinstance(made_by, SpeechModelSettings):
+            try:
+                fetched_folder(made_by.model, MODELS, registry)
+            except UserError as e:
+                raise UserError(f"acoustic.{name}.{e}") from e
 
 
 def _check_backbone(name: str, config: Config, registry: Mapping[str, Model]) -> None:

@@ -54,7 +54,8 @@ def predict(
     reproducible(settings.threads)
     shape = None if adapter is None else adapter.config.settings
     standardised = adapter is None or adapter.config.standardised
-    with ClipDataset(dataset_path, None if shape is None else shape.modalities, standardised) as dataset:
+    modalities, sets = (None, []) if shape is None else (shape.modalities, shape.acoustic_sets)
+    with ClipDataset(dataset_path, modalities, standardised, sets) as dataset:
         task, indices = task_of(dataset), dataset.require(split)
         labels = label_text(task, backbone.explicit_plus)
         if adapter is not None and adapter_folder is not None:

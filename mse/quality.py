@@ -1,27 +1,42 @@
-"""One row a clip: what became of it in each stage, and whether it can be used."""
+"""One row a clip: what became of it in each stage, how good it is, and whether it can be used."""
 
-import re
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from mse.atomic import replacing
+from mse.config import QualitySettings
 from mse.corpus import read_excluded, read_manifest
-from mse.extract import read_transcripts
 from mse.progress import say
 from mse.segment import read_facts
 from mse.store import Shard, Status
 from mse.tables import read_table
+from mse.transcribe import read_transcripts
+from mse.wer import count_words, word_error_rate
 
 STAGES = ("segment", "acoustic", "facial", "transcribe")  # columns with a clip's status
 MOST_TOLD = 100  # clips whose messages are shown
 USES = ("full", "partial", "unusable", "excluded")
 COVERAGES = ("acoustic_coverage", "facial_coverage")  # share of the clip's frames that was measured
+SOUND = ("duration_s", "loudness_dbfs", "clipping", "snr_db")  # of the table that `segment_shard` writes
+FACE = ("faces", "speaking")  # of the facial shards
+SPEECH = ("asr_confidence", "speech_rate", "word_error_rate")
 # A clip whose sound stage ended so can be used at most through its text, which is no clip any more.
 LOST = {Status.missing, Status.unreadable, Status.out_of_range, Status.too_short}
+# Each limit: what it makes unfit, the column that it looks at, and whether less of that is worse.
+LIMITS = {
+    "min_loudness_dbfs": ("acoustic", "loudness_dbfs", True),
+    "max_clipping": ("acoustic", "clipping", False),
+    "min_snr_db": ("acoustic", "snr_db", True),
+    "min_face_share": ("facial", "facial_coverage", True),
+    "min_speaking": ("facial", "speaking", True),
+    "min_asr_confidence": ("text", "asr_confidence", True),
+}
+TextFrom = Literal["corpus", "asr", "none"]
 
 
 def make_quality(
@@ -29,96 +44,152 @@ def make_quality(
     facts: Sequence[Path],
     shards: Mapping[str, Sequence[Path]],
     transcripts: Sequence[Path],
-    with_text: bool,
+    text_from: TextFrom,
     out: Path,
+    language: str = "en",
+    settings: QualitySettings | None = None,
 ) -> None:
-    """Gather the status of every clip in every stage into quality.csv, and say the totals.
+    """Gather the status and the quality of every clip in every stage into quality.csv, and say the totals.
 
     Args:
         manifest: manifest.csv; excluded.csv lies beside it.
         facts: tables of `segment_shard`, one a shard; none where no recording was read.
-        shards: for each modality that the corpus has (acoustic, facial) its shard files.
-        transcripts: tables of `transcribe_shard`; none where the corpus's own text is used.
-        with_text: whether the corpus has text at all.
-        out: the table to write. `use` is full (every modality is there), partial (some are), unusable, or excluded.
+        shards: for each set of features (MODALITY/NAME, or MODALITY where it has no other) its shard files.
+        transcripts: tables of `transcribe_shard`; none where no speech was recognised.
+        text_from: whose text is used.
+        out: the table to write. `use` is full (every modality is there and fit), partial (some are), unusable, or
+            excluded; `unfit` names modalities that are there and not used, by the limits in settings.
+        language: what is spoken, for rates of words.
+        settings: the limits.
     """
+    settings = settings or QualitySettings()
     table = read_manifest(manifest)[["clip_id", "media", "split", "shard", "text"]]
-    if facts:
-        table = table.merge(_segment_columns(facts), on="clip_id", how="left", validate="1:1")
-    for name, paths in shards.items():
-        table = table.merge(_shard_columns(name, paths), on="clip_id", how="left", validate="1:1")
+    parts = [_segment_columns(facts)] if facts else []
+    parts += _modality_columns(shards)
     if transcripts:
-        table = table.merge(_transcript_columns(transcripts), on="clip_id", how="left", validate="1:1")
+        parts.append(_transcript_columns(transcripts, language))
+    for part in parts:
+        table = table.merge(part, on="clip_id", how="left", validate="1:1")
+    if transcripts:
         table["word_error_rate"] = [
-            word_error_rate([said], [heard]) if said else np.nan
-            for said, heard in zip(table["text"], table["asr_text"], strict=True)
+            word_error_rate([said], [heard], language) if said and listened else np.nan
+            for said, heard, listened in zip(table["text"], table["asr_text"], _listened(table), strict=True)
         ]
-    text = ("asr_text" if transcripts else "text") if with_text else None
-    table["use"] = [_use(row, list(shards), text) for row in table.itertuples()]
-    messages = table[[f"{stage}_message" for stage in STAGES if stage in table]]
+    if text_from != "asr":  # the corpus's own text is used whatever was recognised
+        settings = settings.model_copy(update={"min_asr_confidence": None})
+    judged = [_judged(row, settings) for row in table.to_dict("records")]
+    table["unfit"] = [" ".join(dict.fromkeys(modality for modality, _ in found)) for found in judged]
+    table["limits_message"] = ["; ".join(why for _, why in found) for found in judged]
+    modalities = list(dict.fromkeys(name.partition("/")[0] for name in shards))
+    text = {"asr": "asr_text", "corpus": "text", "none": None}[text_from]
+    table["use"] = [_use(row, modalities, text) for row in table.to_dict("records")]
+    messages = table[[name for name in table if name.endswith("_message")]]
     table["message"] = ["; ".join(dict.fromkeys(m for m in row if m)) for row in messages.itertuples(index=False)]
     table = table.drop(columns=messages.columns)
     excluded = read_excluded(manifest).rename(columns={"reason": "message"}).assign(use="excluded")
     table = pd.concat([table, excluded], ignore_index=True) if len(excluded) else table
     with replacing(out) as partial:
         table.to_csv(partial, index=False)
-    _say_totals(table)
+    _say_totals(table, language)
 
 
 def read_quality(path: Path) -> pd.DataFrame:
     """Read quality.csv; texts stay texts."""
-    texts = ("clip_id", "media", "split", "shard", "text", "asr_text", "use", "message", *STAGES)
-    numbers = ("duration_s", "loudness_dbfs", *COVERAGES, "confidence", "word_error_rate")
-    return read_table(path, texts, numbers, "mse quality")
+    texts = ("clip_id", "media", "split", "shard", "text", "asr_text", "asr_language", "use", "unfit", "message")
+    return read_table(path, (*texts, *STAGES), (*SOUND, *COVERAGES, *FACE, *SPEECH), "mse quality")
+
+
+def unfit(judged: pd.DataFrame, modality: str) -> "pd.Series[bool]":
+    """For each row of quality.csv, whether a modality (acoustic, facial, text) is there but not to be used."""
+    if "unfit" not in judged:
+        return pd.Series(False, judged.index)
+    return judged["unfit"].fillna("").map(lambda names: modality in names.split())
 
 
 def _segment_columns(facts: Sequence[Path]) -> pd.DataFrame:
     table = pd.concat([read_facts(path) for path in facts], ignore_index=True)
     table = table.rename(columns={"status": "segment", "message": "segment_message"})
-    return table[["clip_id", "segment", "segment_message", "duration_s", "loudness_dbfs"]]
+    return table[["clip_id", "segment", "segment_message", *SOUND]]
 
 
-def _shard_columns(name: str, paths: Sequence[Path]) -> pd.DataFrame:
-    """Status, message and the share of measured frames of each clip."""
+def _modality_columns(shards: Mapping[str, Sequence[Path]]) -> list[pd.DataFrame]:
+    """Status, message and coverage of each modality; of one with several sets the best, and each set's beside it."""
+    parts = []
+    for modality in dict.fromkeys(name.partition("/")[0] for name in shards):
+        sets = {name.replace("/", "_"): paths for name, paths in shards.items() if name.partition("/")[0] == modality}
+        tables = {name: _shard_columns(paths) for name, paths in sets.items()}
+        every = pd.concat(tables.values(), ignore_index=True)
+        order = every.assign(usable=[Status[status].usable for status in every["status"]])
+        best = order.sort_values(["usable", "coverage"], kind="stable").drop_duplicates("clip_id", keep="last")
+        told = every.groupby("clip_id")["message"].agg(lambda said: "; ".join(dict.fromkeys(m for m in said if m)))
+        best = best.drop(columns="usable").assign(message=best["clip_id"].map(told))
+        parts.append(_named(best, modality))
+        if len(tables) > 1:
+            parts += [_named(table[["clip_id", "status", "coverage"]], name) for name, table in tables.items()]
+    return parts
+
+
+def _named(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    return table.rename(columns={"status": name, "message": f"{name}_message", "coverage": f"{name}_coverage"})
+
+
+def _shard_columns(paths: Sequence[Path]) -> pd.DataFrame:
+    """Status, message, the share of measured frames and the facts of each clip."""
     rows = []
     for path in paths:
         with Shard(path) as shard:
             for clip in shard:
                 coverage = round(float(clip.valid.mean()), 4) if len(clip.valid) else 0.0
-                rows.append((clip.clip_id, clip.status.name, clip.message, coverage))
-    return pd.DataFrame(rows, columns=["clip_id", name, f"{name}_message", f"{name}_coverage"])
+                row = {"clip_id": clip.clip_id, "status": clip.status.name, "message": clip.message}
+                rows.append({**row, "coverage": coverage, **{k: round(v, 4) for k, v in clip.facts.items()}})
+    return pd.DataFrame(rows, columns=None if rows else ["clip_id", "status", "message", "coverage"])
 
 
-def _transcript_columns(paths: Sequence[Path]) -> pd.DataFrame:
+def _transcript_columns(paths: Sequence[Path], language: str) -> pd.DataFrame:
     table = pd.concat([read_transcripts(path) for path in paths], ignore_index=True)
-    names = {"status": "transcribe", "message": "transcribe_message", "text": "asr_text"}
-    return table.rename(columns=names)[["clip_id", *names.values(), "confidence"]]
+    table["speech_rate"] = [_speech_rate(row, language) for row in table.to_dict("records")]
+    names = {"status": "transcribe", "message": "transcribe_message", "text": "asr_text", "language": "asr_language"}
+    table = table.rename(columns={**names, "confidence": "asr_confidence"})
+    return table[["clip_id", *names.values(), "asr_confidence", "speech_rate"]]
 
 
-def _use(row: Any, modalities: Sequence[str], text: str | None) -> str:
+def _listened(table: pd.DataFrame) -> "pd.Series[bool]":
+    """Whether a clip's sound was there to be recognised."""
+    return table["transcribe"].isin([Status.ok.name, Status.cut.name, Status.nothing_found.name])
+
+
+def _speech_rate(row: Mapping[str, Any], language: str) -> float:
+    """Words (characters, where words are not set apart) a second, from the first word's start to the last one's end."""
+    words = json.loads(row["words"]) if row["words"] else []
+    length_s = words[-1]["end_s"] - words[0]["start_s"] if words else 0.0
+    spoken = language if language != "auto" else row["language"]
+    return round(count_words(row["text"], spoken) / length_s, 3) if length_s > 0 else float("nan")
+
+
+def _judged(row: Mapping[str, Any], settings: QualitySettings) -> list[tuple[str, str]]:
+    """Each limit that a clip does not keep: what it makes unfit, and why. What is not known keeps every limit."""
+    found = []
+    for key, (modality, column, less_is_worse) in LIMITS.items():
+        limit, value = getattr(settings, key), row.get(column, np.nan)
+        if limit is None or pd.isna(value):
+            continue
+        if (value < limit) if less_is_worse else (value > limit):
+            found.append((modality, f"{modality} not used: {column} {value:g}, quality.{key} = {limit:g}"))
+    return found
+
+
+def _use(row: Mapping[str, Any], modalities: Sequence[str], text: str | None) -> str:
     """How much of a clip is there; `text` names the column that holds what was said, if the corpus has text."""
-    if hasattr(row, "segment") and Status[row.segment] in LOST:
+    if "segment" in row and Status[row["segment"]] in LOST:
         return "unusable"
-    present = [Status[getattr(row, m)].usable and getattr(row, f"{m}_coverage") > 0 for m in modalities]
+    left_out = row["unfit"].split()
+    present = [Status[row[name]].usable and row[f"{name}_coverage"] > 0 and name not in left_out for name in modalities]
     if text:
-        present.append(bool(getattr(row, text)))
+        present.append(bool(row[text]) and "text" not in left_out)
     return "full" if all(present) else "partial" if any(present) else "unusable"
 
 
-def word_error_rate(said: list[str], heard: list[str]) -> float:
-    """Share of wrong words, without regard to case and punctuation; NaN where nothing was said."""
-    import jiwer
-
-    def words(text: str) -> str:
-        return " ".join(re.findall(r"[\w']+", text.lower()))
-
-    reference = [words(text) for text in said]
-    if not any(reference):
-        return float("nan")
-    return round(float(jiwer.wer(reference, [words(text) for text in heard])), 4)
-
-
-def _say_totals(table: pd.DataFrame) -> None:
+def _say_totals(table: pd.DataFrame, language: str) -> None:
     counts = table["use"].value_counts()
     say(f"{len(table)} clips: " + ", ".join(f"{counts.get(use, 0)} {use}" for use in USES))
     if "facial" in table and "duration_s" in table:
@@ -126,12 +197,13 @@ def _say_totals(table: pd.DataFrame) -> None:
         if len(looked):
             share = np.average(looked["facial_coverage"], weights=looked["duration_s"])
             say(f"a face in {100 * share:.1f} % of the pictures of {len(looked)} clips")
-    told = table[table["message"] != ""]
+    told = table[table["message"].fillna("") != ""]
     for row in told.head(MOST_TOLD).itertuples():
         say(f"{row.clip_id}: {row.use}: {row.message}")
     if len(told) > MOST_TOLD:
         say(f"... and {len(told) - MOST_TOLD} more; quality.csv has them all")
     both = table[(table["text"] != "") & table["text"].notna()]
     if "asr_text" in table and len(both):
-        rate = word_error_rate(both["text"].tolist(), both["asr_text"].tolist())
+        both = both[_listened(both)]
+        rate = word_error_rate(both["text"].tolist(), both["asr_text"].tolist(), language)
         say(f"word error rate {100 * rate:.1f} % over {len(both)} clips")

@@ -3,8 +3,8 @@
 Attributes: format_version, dataset, extractor, settings (JSON), settings_digest, feature_names (JSON), rate_hz,
 versions (JSON). Datasets for N clips with T frames in all: clip_id (N), offsets (N+1), values (T, D),
 valid (T), status (N), message (N). Frame t of clip i is values[offsets[i] + t], t / rate_hz seconds after the
-clip's start. A frame that could not be measured keeps its place with valid = False and NaN for what is unknown;
-a clip that could not be read has no frames, a status and a message.
+clip's start. A frame that could not be measured keeps its place with valid = False and NaN for what is unknown; a clip
+that could not be read has no frames, a status and a message. The group `facts` may hold numbers about clips, each (N).
 """
 
 import hashlib
@@ -57,6 +57,7 @@ class Clip:
         valid: shape (T,), False where a frame could not be measured.
         status: what became of the clip.
         message: why, where the status is not ok.
+        facts: numbers about the clip as a whole, by name.
     """
 
     clip_id: str
@@ -64,6 +65,7 @@ class Clip:
     valid: npt.NDArray[np.bool_]
     status: Status = Status.ok
     message: str = ""
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def write_shard(path: Path, description: Description, clips: Iterable[Clip]) -> 
             "values", (0, width), description.dtype, maxshape=(None, width), chunks=(chunk, width), **packed
         )
         valid = file.create_dataset("valid", (0,), bool, maxshape=(None,), chunks=(chunk,), **packed)
-        ids, offsets, status, messages = [], [0], [], []
+        ids, offsets, status, messages, facts = [], [0], [], [], []
         for clip in clips:
             end = offsets[-1] + len(clip.values)
             values.resize(end, axis=0)
@@ -111,12 +113,16 @@ def write_shard(path: Path, description: Description, clips: Iterable[Clip]) -> 
             offsets.append(end)
             status.append(clip.status)
             messages.append(clip.message)
+            facts.append(clip.facts)
         text = h5py.string_dtype()
         file.create_dataset("clip_id", data=ids, dtype=text)
         file.create_dataset("offsets", data=np.asarray(offsets, np.int64))
         enumeration = h5py.enum_dtype({s.name: s.value for s in Status}, basetype="u1")
         file.create_dataset("status", data=np.asarray(status, np.uint8), dtype=enumeration)
         file.create_dataset("message", data=messages, dtype=text)
+        group = file.create_group("facts")
+        for name in dict.fromkeys(name for known in facts for name in known):
+            group.create_dataset(name, data=np.array([known.get(name, np.nan) for known in facts], np.float64))
         file.attrs.update(
             format_version=FORMAT_VERSION,
             dataset=description.dataset,
@@ -165,11 +171,16 @@ class Shard:
         self.offsets: npt.NDArray[np.int64] = self._file["offsets"][:]
         self.status = [Status(s) for s in self._file["status"][:]]
         self.messages: list[str] = [message.decode() for message in self._file["message"][:]]
+        self.facts: dict[str, npt.NDArray[np.float64]] = {
+            name: numbers[:] for name, numbers in self._file.get("facts", {}).items()
+        }
         n, frames = len(self.clip_ids), len(self._file["values"])
         if not len(self.offsets) == n + 1 == len(self.status) + 1 == len(self.messages) + 1:
             raise ValueError("its index does not have one entry a clip")
         if self.offsets[0] != 0 or self.offsets[-1] != frames or (np.diff(self.offsets) < 0).any():
             raise ValueError("its offsets do not fit its values")
+        if any(len(numbers) != n for numbers in self.facts.values()):
+            raise ValueError("its facts do not have one number a clip")
         if len(self._file["valid"]) != frames:
             raise ValueError("its valid marks do not fit its values")
 
@@ -184,6 +195,7 @@ class Shard:
             self._file["valid"][begin:end],
             self.status[index],
             self.messages[index],
+            {name: float(numbers[index]) for name, numbers in self.facts.items()},
         )
 
     def __iter__(self) -> Iterator[Clip]:

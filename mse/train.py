@@ -202,7 +202,9 @@ def train(
         UserError: LLM and corpus do not fit each other, memory does not suffice, or the loss is not finite or explodes.
     """
     reproducible(settings.threads)
-    with ClipDataset(dataset_path, adapter_settings.modalities) as dataset:
+    with ClipDataset(
+        dataset_path, adapter_settings.modalities, acoustic_sets=adapter_settings.acoustic_sets
+    ) as dataset:
         labels = label_text(task_of(dataset), backbone.explicit_plus)
         llm = load_llm(llm_folder, backbone, dataset, labels, settings, adapter_settings, training=True)
         torch.manual_seed(seed)
@@ -218,7 +220,7 @@ def train(
             feature_digests=dataset.feature_digests,
             seed=seed,
             train=settings,
-            settings=adapter_settings,
+            settings=adapter_settings.model_copy(update={"acoustic_sets": dataset.acoustic_sets}),
         )
         adapter = MSEAdapter(config).to(llm.device)
         say(f"{sum(p.numel() for p in adapter.parameters()):,} trainable parameters")

@@ -78,8 +78,11 @@ def speech_probability(path: Path, duration_s: float) -> npt.NDArray[np.float32]
     detect = get_vad_model()
     parts = []
     for start_s in np.arange(0.0, max(duration_s, FRAME_S), BLOCK_S):
-        samples = media.read_audio(path, float(start_s), min(float(start_s) + BLOCK_S, duration_s))
-        sound = np.zeros(-(-len(samples) // FRAME_SAMPLES) * FRAME_SAMPLES, np.float32)
+        end_s = min(float(start_s) + BLOCK_S, duration_s)
+        samples = media.read_audio(path, float(start_s), end_s)
+        # As long as it should be, or sound that is missing in one block would move all that comes after.
+        length = max(len(samples), round((end_s - float(start_s)) * media.SAMPLE_RATE_HZ))
+        sound = np.zeros(-(-length // FRAME_SAMPLES) * FRAME_SAMPLES, np.float32)
         sound[: len(samples)] = samples / np.float32(32768)
         if len(sound):
             parts.append(np.asarray(detect(sound), np.float32).reshape(-1))

@@ -9,10 +9,12 @@ import torch
 from mse.adapter import AdapterConfig, MSEAdapter
 from mse.adapter.published import PUBLISHED
 from mse.answer import answer_batch
+from mse.bench.extract import bench_extract
 from mse.bench.plain import PlainProcedure
 from mse.bench.train import _of_length
 from mse.config import AdapterSettings, TrainSettings
 from mse.data import ClipDataset, collate, task_of
+from mse.errors import UserError
 from mse.labels import label_text
 from mse.ready import load_llm
 from mse.train import Trainer
@@ -78,3 +80,20 @@ def test_side_that_fails_ends_the_benchmark(tmp_path: Path, tiny_llm: Path) -> N
 def test_texts_are_brought_to_a_median_length() -> None:
     lengths = [len(text.split()) for text in _of_length(["a b c"] * 400 + [""], 20, seed=1)]
     assert 18 <= pd.Series(lengths).median() <= 22 and min(lengths) < 12 and max(lengths) > 32
+
+
+def test_extraction_is_measured_beside_the_bare_libraries(corpus: Path, landmarker: Path) -> None:
+    table = bench_extract([corpus / "good.mp4"], landmarker, rounds=1, clips=2).set_index("what")
+    assert list(table.index) == ["floor", "segment", "acoustic", "facial", "whole"]
+    assert (table[["CPU s a second", "wall s a second", "peak memory (GB)"]] > 0).all(axis=None)
+    assert table.loc["floor", "ratio"] == 1
+    parts = table.loc[["segment", "acoustic", "facial"]]
+    assert table.loc["whole", "CPU s a second"] == pytest.approx(parts["CPU s a second"].sum())
+    assert table.loc["whole", "peak memory (GB)"] == parts["peak memory (GB)"].max()
+    cut = bench_extract([corpus / "good.mp4"], landmarker, rounds=1, cut_s=0.5, floor=False).set_index("what")
+    assert "floor" not in cut.index and cut["ratio"].isna().all()
+
+
+def test_a_stage_that_fails_is_named_with_what_it_said(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"facial .*gone\.task: no such file"):
+        bench_extract([corpus / "good.mp4"], tmp_path / "gone.task", rounds=1, floor=False)

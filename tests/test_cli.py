@@ -13,7 +13,7 @@ from mse.cli import app
 
 COMMANDS = [
     "fetch", "demo", "corpus", "manifest", "cut", "import", "export", "schema",
-    "segment", "acoustic", "facial", "transcribe", "quality", "assemble",
+    "segment", "acoustic", "facial", "transcribe", "quality", "assemble", "show",
     "backbone", "adapter", "train", "predict", "linear", "bench",
     "score", "compare", "parts", "validation", "plot",
 ]  # fmt: skip
@@ -61,7 +61,7 @@ def test_helps_are_shown() -> None:
             "Dataset (JSON): unknown key 'rot'; did you mean 'root'?",
         ),
         (
-            ["facial", "f.csv", "-o", "x", "--dataset", "d", "--model", "gone.task"],
+            ["facial", "f.csv", "s.h5", "-o", "x", "--dataset", "d", "--model", "gone.task"],
             "error: gone.task: no such file",
         ),
     ],

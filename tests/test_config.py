@@ -56,7 +56,7 @@ def test_schemas_are_up_to_date(tmp_path: Path) -> None:
         ({"train": {"learning_rte": 1}}, "unknown key 'train.learning_rte'; did you mean 'learning_rate'?"),
         ({"train": {"batch_size": 0}}, "train.batch_size = 0: Input should be greater than 0"),
         ({"train": {"batch_size": "many"}}, "train.batch_size = 'many': Input should be a valid integer"),
-        ({"acoustic": {"feature_set": "IS99"}}, "acoustic.feature_set = 'IS99': Input should be 'eGeMAPSv02'"),
+        ({"acoustic": {"feature_set": "IS99"}}, "acoustic.feature_set"),  # sets have names
         ({"seeds": []}, "seeds = []"),
         ({"assemble": {"max_bad_fraction": 2}}, "assemble.max_bad_fraction = 2"),
         ({"train": 3}, "train = 3"),

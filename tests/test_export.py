@@ -118,7 +118,7 @@ def test_there_and_back(exported: Path, made: Path, tmp_path: Path) -> None:
     assert read_excluded(tmp_path / "manifest.csv").empty
     shards = {m: tmp_path / "features" / m / "0000.h5" for m in ("acoustic", "facial")}
     make_quality(
-        tmp_path / "manifest.csv", [], {m: [path] for m, path in shards.items()}, [], True, tmp_path / "quality.csv"
+        tmp_path / "manifest.csv", [], {m: [path] for m, path in shards.items()}, [], "corpus", tmp_path / "quality.csv"
     )
     with ClipDataset(made) as before, ClipDataset(assembled(tmp_path, dataset, shards)) as after:
         place = {clip_id: index for index, clip_id in enumerate(after.clip_ids)}

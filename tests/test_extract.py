@@ -11,23 +11,24 @@ import pytest
 from mse import media
 from mse.assemble import assemble
 from mse.config import (
-    AcousticSettings,
     AssembleSettings,
     Columns,
     Dataset,
     FacialSettings,
+    OpenSmileSettings,
     SegmentSettings,
     Table,
     TranscribeSettings,
 )
 from mse.corpus import MANIFEST_COLUMNS, write_manifest
 from mse.errors import UserError
-from mse.extract import acoustic_shard, facial_shard, read_transcripts, transcribe_shard
-from mse.features.acoustic import AcousticExtractor, average_down
-from mse.features.facial import FacialExtractor, distances, head_pose
-from mse.quality import make_quality, read_quality, word_error_rate
+from mse.extract import acoustic_shard, facial_shard
+from mse.features.acoustic import OpenSmileExtractor, average_down
+from mse.features.facial import FacialExtractor
+from mse.quality import make_quality, read_quality
 from mse.segment import read_facts, segment_shard
 from mse.store import Shard, Status
+from mse.transcribe import read_transcripts, transcribe_shard
 from tests.conftest import tone
 
 NONE_EXCLUDED = pd.DataFrame(columns=["clip_id", "reason"])
@@ -59,13 +60,13 @@ def stages(
     clips = pd.DataFrame(rows, columns=MANIFEST_COLUMNS)
     write_manifest(clips, NONE_EXCLUDED, work / "manifest.csv")
     segment_shard(clips, work / "sound.h5", work / "facts.csv", "bad", SegmentSettings())
-    acoustic_shard(work / "sound.h5", work / "acoustic.h5", AcousticSettings())
-    facial_shard(work / "facts.csv", work / "facial.h5", "bad", FacialSettings(), landmarker)
+    acoustic_shard(work / "sound.h5", work / "acoustic.h5", OpenSmileSettings())
+    facial_shard(work / "facts.csv", work / "sound.h5", work / "facial.h5", "bad", FacialSettings(), landmarker)
     transcribe_shard(
         work / "sound.h5", work / "said.csv", "en", TranscribeSettings(), models("whisper-tiny.en"), threads=2
     )
     tables = {name: [work / f"{name}.h5"] for name in ("acoustic", "facial")}
-    make_quality(work / "manifest.csv", [work / "facts.csv"], tables, [work / "said.csv"], True, work / "quality.csv")
+    make_quality(work / "manifest.csv", [work / "facts.csv"], tables, [work / "said.csv"], "asr", work / "quality.csv")
     return work
 
 
@@ -102,7 +103,7 @@ def test_frames_stay_on_the_clock(stages: Path) -> None:
     present = names.index("face_present")
     assert clips["good"].values[:, present].all() and not clips["faceless"].values[:, present].any()
     assert np.isnan(np.delete(clips["faceless"].values, present, axis=1)).all()
-    assert len(names) == 52 + 6 + 6 + 1
+    assert len(names) == 52 + 6 + 4 + 6 + 4 + 2
     smile = clips["good"].values[:, [names.index("mouth_smile_left"), names.index("mouth_smile_right")]]
     assert smile.mean() > 0.5  # the portrait smiles
 
@@ -136,10 +137,11 @@ def test_corpus_of_nothing_but_missing_files_is_told_as_such(landmarker: Path, t
     clips = pd.DataFrame(rows, columns=MANIFEST_COLUMNS)
     write_manifest(clips, NONE_EXCLUDED, tmp_path / "manifest.csv")
     segment_shard(clips, tmp_path / "sound.h5", tmp_path / "facts.csv", "bad", SegmentSettings())
-    acoustic_shard(tmp_path / "sound.h5", tmp_path / "acoustic.h5", AcousticSettings())
-    facial_shard(tmp_path / "facts.csv", tmp_path / "facial.h5", "bad", FacialSettings(), landmarker)
+    acoustic_shard(tmp_path / "sound.h5", tmp_path / "acoustic.h5", OpenSmileSettings())
+    sound = tmp_path / "sound.h5"
+    facial_shard(tmp_path / "facts.csv", sound, tmp_path / "facial.h5", "bad", FacialSettings(), landmarker)
     tables = {name: [tmp_path / f"{name}.h5"] for name in ("acoustic", "facial")}
-    make_quality(tmp_path / "manifest.csv", [tmp_path / "facts.csv"], tables, [], True, tmp_path / "quality.csv")
+    make_quality(tmp_path / "manifest.csv", [tmp_path / "facts.csv"], tables, [], "corpus", tmp_path / "quality.csv")
     dataset = Dataset(root=Path("x"), tables=[Table(file="t.csv")], columns=Columns(text="text"))
     with pytest.raises(UserError, match=r"3 of 3 clips are unusable \(3 missing\)"):
         arguments = (tmp_path / "manifest.csv", tmp_path / "quality.csv", tables, tmp_path / "d.h5")
@@ -148,13 +150,13 @@ def test_corpus_of_nothing_but_missing_files_is_told_as_such(landmarker: Path, t
 
 def test_acoustic_values_are_opensmiles_own() -> None:
     samples = tone(1.0)
-    values, valid = AcousticExtractor(AcousticSettings(rate_hz=100))(samples)
+    values, valid = OpenSmileExtractor(OpenSmileSettings(rate_hz=100))(samples)
     smile = opensmile.Smile(
         feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.LowLevelDescriptors
     )
     expected = smile.process_signal(samples.astype(np.float32) / 32768, 16_000).to_numpy(np.float32)
     np.testing.assert_array_equal(values[valid], expected[valid])
-    lower, _ = AcousticExtractor(AcousticSettings(rate_hz=20))(samples)
+    lower, _ = OpenSmileExtractor(OpenSmileSettings(rate_hz=20))(samples)
     np.testing.assert_allclose(lower[3], expected[15:20].mean(axis=0), rtol=1e-5)
 
 
@@ -166,30 +168,8 @@ def test_averaging_leaves_out_what_is_not_finite() -> None:
 
 
 def test_sound_too_short_for_a_descriptor_is_no_error() -> None:
-    values, valid = AcousticExtractor(AcousticSettings())(tone(0.01))
+    values, valid = OpenSmileExtractor(OpenSmileSettings())(tone(0.01))
     assert values.shape[1] == 25 and len(values) == len(valid)
-
-
-def test_head_pose_reads_its_own_rotation() -> None:
-    pitch, yaw, roll = np.radians([10.0, -20.0, 5.0])
-    x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
-    y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
-    z = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
-    matrix = np.eye(4)
-    matrix[:3, :3] = z @ y @ x * 1.3
-    matrix[:3, 3] = 1, 2, -40
-    assert head_pose(matrix) == pytest.approx([10, -20, 5, 1, 2, -40])
-
-
-def test_distances_do_not_depend_on_scale() -> None:
-    points = np.random.default_rng(0).normal(size=(478, 3))
-    assert distances(points) == pytest.approx(distances(points * 7.5))
-
-
-def test_word_error_rate_ignores_case_and_punctuation() -> None:
-    assert word_error_rate(["Bin blue, at F two now."], ["bin blue at f two NOW"]) == 0.0
-    assert word_error_rate(["a b c d"], ["a x c"]) == 0.5
-    assert np.isnan(word_error_rate(["..."], ["a"]))
 
 
 def test_status_names_are_stable() -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from mse.errors import UserError
-from mse.fetch import fetch, load_registry
+from mse.fetch import fetch, load_registry, model_folder
 from tests.conftest import ROOT
 from tests.served import served
 
@@ -117,6 +117,25 @@ def test_shipped_registry_is_valid() -> None:
         assert all(len(file.sha256) == 64 for file in model.files.values())
 
 
+# --- the folder that a setting means ---
+
+
+def test_folder_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    models = Path("models")
+    (models / "here").mkdir(parents=True)
+    Path("own/model").mkdir(parents=True)
+    assert model_folder("tiny", models, {"tiny"}) == models / "tiny"  # not fetched yet
+    assert model_folder("here", models) == models / "here"
+    assert model_folder("own/model", models) == Path("own/model")
+    assert model_folder(str(tmp_path / "own"), models) == tmp_path / "own"
+    assert model_folder("owner/name", models) == models / "owner--name"
+    assert model_folder("owner/name-2.en@v1.0", models) == models / "owner--name-2.en@v1.0"
+    for wrong in ("tny", "/not/there", "owner/name@", "a/b/c"):
+        with pytest.raises(UserError, match=rf"model = '{wrong}': there is here, tiny; expected one of these, another"):
+            model_folder(wrong, models, {"tiny"})
+
+
 class Hub(http.server.BaseHTTPRequestHandler):
     """As much of a model hub as one file needs: its metadata on HEAD, its bytes on GET."""
 
@@ -142,9 +161,9 @@ def hub() -> Iterator[str]:
         yield address
 
 
-def fetch_in_new_process(folder: Path, endpoint: str) -> subprocess.CompletedProcess[str]:
+def fetch_in_new_process(folder: Path, endpoint: str, name: str = "tiny") -> subprocess.CompletedProcess[str]:
     """The endpoint is read when huggingface_hub is imported, so the command runs in a process of its own."""
-    command = [sys.executable, "-c", "from mse.cli import main; main()", "fetch", "tiny"]
+    command = [sys.executable, "-c", "from mse.cli import main; main()", "fetch", name]
     command += ["--registry", str(folder / "models.yaml"), "--models", str(folder / "models")]
     environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf"), "NO_PROXY": "*"}
     environment.pop("HF_HUB_OFFLINE", None)
@@ -165,3 +184,95 @@ def test_hub_without_the_revision_is_one_clear_message(hub: str, tmp_path: Path)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: model 'tiny': can't fetch the hub repository owner/tiny at {'b' * 40}")
     assert "Traceback" not in done.stderr
+
+
+# --- a speech model of a hub ---
+
+COMMIT = "c" * 40
+REPOSITORIES = {
+    "owner/whisper": {"config.json", "model.bin", "tokenizer.json", "vocabulary.json", "README.md", "code.py"},
+    "owner/wav2vec": {"config.json", "preprocessor_config.json", "model.safetensors", "pytorch_model.bin", "code.py"},
+    "owner/older": {"config.json", "preprocessor_config.json", "pytorch_model.bin", "tf_model.h5", "code.py"},
+    "owner/none": {"config.json", "flax_model.msgpack"},
+}
+
+
+class Repositories(http.server.BaseHTTPRequestHandler):
+    """As much of a hub as fetching a whole repository needs: its commit, its list of files, and the files."""
+
+    def do_GET(self) -> None:
+        kind, headers, status, body = "application/json", {}, 200, b""
+        hub = next((hub for hub in REPOSITORIES if f"/{hub}/" in self.path), "")
+        if self.path.startswith((f"/api/models/{hub}/revision/main", f"/api/models/{hub}/revision/{COMMIT}")):
+            body = json.dumps({"id": hub, "sha": COMMIT, "siblings": []}).encode()
+        elif self.path.startswith(f"/api/models/{hub}/tree/"):
+            files = [{"type": "file", "path": name, "size": 1, "oid": "0" * 40} for name in REPOSITORIES[hub]]
+            body = json.dumps(files).encode()
+        elif self.path.startswith(f"/{hub}/resolve/{COMMIT}/"):
+            name = self.path.rpartition("/")[2]
+            kind, body = "application/octet-stream", name[0].encode()
+            headers = {"ETag": f'"{hashlib.sha256(name.encode()).hexdigest()}"', "X-Repo-Commit": COMMIT}
+        else:
+            status = 404
+        self.send_response(status)
+        for name, value in ({"Content-Type": kind, "Content-Length": str(len(body))} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture()
+def repositories() -> Iterator[str]:
+    with served(Repositories) as address:
+        yield address
+
+
+@pytest.mark.parametrize(
+    ("hub", "files"),
+    [
+        ("owner/whisper", {"config.json", "model.bin", "tokenizer.json", "vocabulary.json"}),
+        ("owner/wav2vec", {"config.json", "preprocessor_config.json", "model.safetensors"}),
+        ("owner/older", {"config.json", "preprocessor_config.json", "pytorch_model.bin"}),
+    ],
+)
+def test_speech_model_of_a_hub(hub: str, files: set[str], repositories: str, tmp_path: Path) -> None:
+    registry(tmp_path, wheel="a==1")
+    name = f"{hub}@{COMMIT}"
+    done = fetch_in_new_process(tmp_path, repositories, name)
+    assert done.returncode == 0, done.stderr
+    folder = model_folder(name, tmp_path / "models")
+    assert done.stdout.strip() == str(folder) and "write" not in done.stderr
+    assert {path.name for path in folder.iterdir()} == files | {".made-by-mse", "fetched.json"}
+    assert (folder / "config.json").read_bytes() == b"c"
+    mark = json.loads((folder / "fetched.json").read_text())
+    assert mark == {"hub": hub, "revision": COMMIT, "commit": COMMIT}
+    again = fetch_in_new_process(tmp_path, "http://127.0.0.1:9", folder.name)  # the folder's name will do, and no hub
+    assert again.returncode == 0 and again.stdout == done.stdout
+
+
+def test_commit_of_a_speech_model_is_told_where_none_was_given(repositories: str, tmp_path: Path) -> None:
+    registry(tmp_path, wheel="a==1")
+    done = fetch_in_new_process(tmp_path, repositories, "owner/whisper")
+    assert f"fetched commit {COMMIT}; write owner/whisper@{COMMIT} as `model`" in done.stderr
+    assert (tmp_path / "models/owner--whisper/model.bin").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("owner/none", "the model owner/none: the repository holds no weights; expected model.bin of CTranslate2"),
+        (f"owner/whisper@{'d' * 40}", f"the model owner/whisper@{'d' * 40} can't be fetched ("),
+        ("owner/absent", "the model owner/absent can't be fetched ("),
+    ],
+)
+def test_speech_model_that_can_not_be_fetched(name: str, message: str, repositories: str, tmp_path: Path) -> None:
+    registry(tmp_path, wheel="a==1")
+    done = fetch_in_new_process(tmp_path, repositories, name)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {message}") and "Traceback" not in done.stderr
+    assert not (tmp_path / "models").exists() or not list((tmp_path / "models").iterdir())

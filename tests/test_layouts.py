@@ -14,13 +14,13 @@ from rich.console import Console
 from mse import media
 from mse.assemble import assemble
 from mse.config import (
-    AcousticSettings,
     AdapterSettings,
     AssembleSettings,
     Backbone,
     Config,
     Dataset,
     FacialSettings,
+    OpenSmileSettings,
     SegmentSettings,
     TrainSettings,
     TranscribeSettings,
@@ -29,7 +29,7 @@ from mse.config import (
 )
 from mse.corpus import read_corpus, read_manifest, shard_files, write_manifest
 from mse.corpus.check import check
-from mse.extract import acoustic_shard, facial_shard, transcribe_shard
+from mse.extract import acoustic_shard, facial_shard
 from mse.features.speech import Recogniser
 from mse.predict import predict
 from mse.quality import make_quality, read_quality
@@ -37,6 +37,7 @@ from mse.released import import_released
 from mse.score import score
 from mse.segment import segment_shard
 from mse.train import train
+from mse.transcribe import transcribe_shard
 from mse.utterances import cut_shard, read_cut_corpus
 from tests.conftest import ROOT, tone
 from tests.made import pickled
@@ -200,9 +201,9 @@ def extract(dataset: Dataset, root: Path, work: Path, landmarker: Path, whisper:
         settings = segment_settings(Config(), dataset)
         segment_shard(clips[clips["shard"] == shard], sound, facts, "mini", settings)
         if "acoustic" in dataset.modalities:
-            acoustic_shard(sound, work / f"acoustic/{shard}.h5", AcousticSettings())
+            acoustic_shard(sound, work / f"acoustic/{shard}.h5", OpenSmileSettings())
         if "facial" in dataset.modalities:
-            facial_shard(facts, work / f"facial/{shard}.h5", "mini", FacialSettings(rate_hz=5), landmarker)
+            facial_shard(facts, sound, work / f"facial/{shard}.h5", "mini", FacialSettings(rate_hz=5), landmarker)
         if dataset.needs_asr:
             transcribe_shard(sound, work / f"asr/{shard}.csv", dataset.language, TranscribeSettings(), whisper)
     for modality in ("acoustic", "facial"):
@@ -210,7 +211,8 @@ def extract(dataset: Dataset, root: Path, work: Path, landmarker: Path, whisper:
             shards[modality] = shard_files(manifest, work / modality, ".h5")
     transcripts = shard_files(manifest, work / "asr", ".csv") if dataset.needs_asr else []
     facts_files = shard_files(manifest, work / "segments", ".csv")
-    make_quality(manifest, facts_files, shards, transcripts, "text" in dataset.modalities, work / "quality.csv")
+    quality = work / "quality.csv"
+    make_quality(manifest, facts_files, shards, transcripts, dataset.text_used, quality, dataset.language)
     return shards
 
 
@@ -282,7 +284,7 @@ def test_released_features_from_yaml_to_metrics(name: str, tmp_path: Path, tiny_
     assert "train      8" in console.file.getvalue()  # type: ignore[attr-defined]
     import_released(name, dataset, work)
     shards = {m: [work / "features" / m / "0000.h5"] for m in ("acoustic", "facial")}
-    make_quality(work / "manifest.csv", [], shards, [], True, work / "quality.csv")
+    make_quality(work / "manifest.csv", [], shards, [], "corpus", work / "quality.csv")
     odd = read_quality(work / "quality.csv")["message"].str.contains("not finite").sum()
     assert odd == (3 if "mosei" in name or "sims" in name else 0)
     metrics = from_quality_to_metrics(name, dataset, work, shards, tiny_llm)

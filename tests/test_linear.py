@@ -93,8 +93,8 @@ def test_answers_are_in_the_order_of_the_split(tmp_path: Path) -> None:
 def test_clips_without_any_face_or_sound_are_answered(tmp_path: Path) -> None:
     with ClipDataset(make_dataset(tmp_path, 80)) as dataset:
         whole = linear(dataset).predictions
-        for group in dataset._groups.values():
-            group["present"][dataset.indices("test")[0]] = False
+        for sets in dataset._sets.values():
+            sets[0].present[dataset.indices("test")[0]] = False
         answers = linear(dataset)
     assert np.isfinite(answers.predictions).all()
     assert answers.predictions[1:] == pytest.approx(whole[1:], abs=0.2)

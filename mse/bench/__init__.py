@@ -1,5 +1,1 @@
-"""Benchmarks: our procedure beside a plain one, both from one run, as ratios."""
-
-from mse.bench.train import Job, bench_train
-
-__all__ = ["Job", "bench_train"]
+"""Benchmarks: our procedures beside plain ones, both from one run, as ratios."""

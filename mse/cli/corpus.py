@@ -25,25 +25,30 @@ class ExportFormat(StrEnum):
 
 @app.command(rich_help_panel=CORPUS)
 def fetch(
-    names: Annotated[list[str], typer.Argument(help="Names in the registry, or of backbones.")],
+    names: Annotated[
+        list[str], typer.Argument(help="Names in the registry or of backbones, or OWNER/NAME@REVISION of a hub.")
+    ],
     registry: Annotated[Path, typer.Option(help="List of models.")] = Path("resources/models.yaml"),
     models: ModelsFolder = Path("resources/models"),
     config_file: ConfigFile = Path("config/config.yaml"),
 ) -> None:
     """Fetch pretrained models and LLM checkpoints by name. The only command that uses the network."""
+    from mse.fetch import HUB_ID, fetch_checkpoint, fetch_hub_model, load_registry
     from mse.fetch import fetch as fetch_model
-    from mse.fetch import fetch_checkpoint, load_registry
 
     for name in names:
         if name in load_registry(registry):
             print(fetch_model(name, registry, models))
+            continue
+        if HUB_ID.fullmatch(name):
+            print(fetch_hub_model(name, models))
             continue
         run = config.parse(config.Config, config.read_yaml(config_file), str(config_file))
         known = config.known_names(run, "backbones")
         if name not in known:
             raise UserError(
                 f"{name!r} is neither a model ({registry}: {', '.join(load_registry(registry))}) nor a backbone "
-                f"({', '.join(known)})"
+                f"({', '.join(known)}), nor OWNER/NAME@REVISION of a hub"
             )
         backbone = config.load_backbone(run, name)
         if backbone.model:
@@ -90,7 +95,7 @@ def cut(
     recordings: Annotated[Path, typer.Argument(help="Manifest whose clips are whole recordings.")],
     shard: Annotated[str, typer.Option(help="Which shard of it.")],
     out: Out,
-    language: Annotated[str, typer.Option(help="What is spoken, as an ISO 639-1 code.")] = "en",
+    language: Annotated[str, typer.Option(help="What is spoken, as an ISO 639-1 code, or auto.")] = "en",
     models: ModelsFolder = Path("resources/models"),
     speech: Annotated[str | None, typer.Option(help="Settings of speech recognition, to cut at sentences.")] = None,
     settings: Settings = None,
@@ -98,11 +103,13 @@ def cut(
     """Cut recordings into utterances, at pauses or at the ends of sentences."""
     from mse.corpus import read_shard
     from mse.features.speech import Recogniser
+    from mse.fetch import model_folder
     from mse.utterances import cut_shard
 
     chosen = config.settings(config.Cut, settings)
     heard = config.settings(config.TranscribeSettings, speech)
-    recognise = Recogniser(heard, models / heard.model, language) if chosen.at == "sentences" else None
+    sentences = chosen.at == "sentences"
+    recognise = Recogniser(heard, model_folder(heard.model, models), language) if sentences else None
     cut_shard(read_shard(recordings, shard), out, chosen, recognise)
 
 

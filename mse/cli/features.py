@@ -1,6 +1,7 @@
 """From recordings to feature shards and dataset.h5."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,15 +10,27 @@ import typer
 from mse import config
 from mse.cli.options import (
     FEATURES,
-    AcousticFolder,
+    AcousticFolders,
     DatasetFile,
     FacialFolder,
     Manifest,
     ModelsFolder,
     Out,
     Settings,
+    Threads,
     app,
 )
+from mse.errors import UserError
+
+Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")]
+
+
+class TextFrom(StrEnum):
+    """Whose text is used."""
+
+    corpus = "corpus"
+    asr = "asr"
+    none = "none"
 
 
 @app.command(rich_help_panel=FEATURES)
@@ -41,44 +54,53 @@ def segment(
 def acoustic(
     segments: Annotated[Path, typer.Argument(help="Shard of sound, made by `mse segment`.")],
     out: Out,
+    models: ModelsFolder = Path("resources/models"),
+    device: Device = "auto",
+    threads: Threads = 1,
     settings: Settings = None,
 ) -> None:
-    """Describe a shard's sound with openSMILE."""
+    """Describe a shard's sound with openSMILE, or with a speech model."""
     from mse.extract import acoustic_shard
+    from mse.fetch import model_folder
 
-    acoustic_shard(segments, out, config.settings(config.AcousticSettings, settings))
+    chosen = config.acoustic_settings(settings)
+    model = model_folder(chosen.model, models) if isinstance(chosen, config.SpeechModelSettings) else None
+    acoustic_shard(segments, out, chosen, model, device, threads)
 
 
 @app.command(rich_help_panel=FEATURES)
 def facial(
     facts: Annotated[Path, typer.Argument(help="Table of clips, made by `mse segment`.")],
+    segments: Annotated[Path, typer.Argument(help="Shard of their sound, made with it.")],
     out: Out,
     dataset: Annotated[str, typer.Option(help="The corpus's name.")],
     model: Annotated[Path, typer.Option(help="face_landmarker.task.")] = Path(
         "resources/models/face_landmarker/face_landmarker.task"
     ),
+    threads: Threads = 1,
     settings: Settings = None,
 ) -> None:
-    """Describe the faces in a shard's pictures with MediaPipe."""
+    """Describe the face of the one who speaks in a shard's pictures, with MediaPipe."""
     from mse.extract import facial_shard
 
-    facial_shard(facts, out, dataset, config.settings(config.FacialSettings, settings), model)
+    facial_shard(facts, segments, out, dataset, config.settings(config.FacialSettings, settings), model, threads)
 
 
 @app.command(rich_help_panel=FEATURES)
 def transcribe(
     segments: Annotated[Path, typer.Argument(help="Shard of sound, made by `mse segment`.")],
     out: Out,
-    language: Annotated[str, typer.Option(help="What is spoken, as an ISO 639-1 code.")] = "en",
+    language: Annotated[str, typer.Option(help="What is spoken, as an ISO 639-1 code, or auto.")] = "en",
     models: ModelsFolder = Path("resources/models"),
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    threads: Threads = 1,
     settings: Settings = None,
 ) -> None:
     """Recognise a shard's words with Whisper."""
-    from mse.extract import transcribe_shard
+    from mse.fetch import model_folder
+    from mse.transcribe import transcribe_shard
 
     chosen = config.settings(config.TranscribeSettings, settings)
-    transcribe_shard(segments, out, language, chosen, models / chosen.model, threads)
+    transcribe_shard(segments, out, language, chosen, model_folder(chosen.model, models), threads)
 
 
 @app.command(rich_help_panel=FEATURES)
@@ -86,12 +108,14 @@ def quality(
     manifest: Manifest,
     out: Out,
     facts: Annotated[Path | None, typer.Option(help="Folder of the tables made by `mse segment`.")] = None,
-    acoustic: AcousticFolder = None,
+    acoustic: AcousticFolders = None,
     facial: FacialFolder = None,
     transcripts: Annotated[
-        Path | None, typer.Option(help="Folder of the transcripts; without it the corpus's own text counts.")
+        Path | None, typer.Option(help="Folder of the transcripts, where speech was recognised.")
     ] = None,
-    text: Annotated[bool, typer.Option(help="Whether the corpus has text.")] = True,
+    text_from: Annotated[TextFrom, typer.Option(help="Whose text is used.")] = TextFrom.corpus,
+    language: Annotated[str, typer.Option(help="What is spoken, as an ISO 639-1 code, or auto.")] = "en",
+    settings: Settings = None,
 ) -> None:
     """Say of every clip what became of it in each stage. A modality without a folder is none of the corpus's."""
     from mse.corpus import shard_files
@@ -100,10 +124,12 @@ def quality(
     make_quality(
         manifest,
         shard_files(manifest, facts, ".csv") if facts else [],
-        _modality_shards(manifest, acoustic, facial),
+        _shards(manifest, acoustic, facial),
         shard_files(manifest, transcripts, ".csv") if transcripts else [],
-        text,
+        text_from.value,
         out,
+        language,
+        config.settings(config.QualitySettings, settings),
     )
 
 
@@ -114,7 +140,7 @@ def assemble(
     manifest: Manifest,
     quality: Annotated[Path, typer.Option(help="quality.csv.")],
     out: Out,
-    acoustic: AcousticFolder = None,
+    acoustic: AcousticFolders = None,
     facial: FacialFolder = None,
     settings: Settings = None,
 ) -> None:
@@ -126,15 +152,24 @@ def assemble(
         config.settings(config.Dataset, dataset),
         manifest,
         quality,
-        _modality_shards(manifest, acoustic, facial),
+        _shards(manifest, acoustic, facial),
         out,
         config.settings(config.AssembleSettings, settings),
     )
 
 
-def _modality_shards(manifest: Path, acoustic: Path | None, facial: Path | None) -> dict[str, Sequence[Path]]:
-    """The shard files of each modality that has a folder."""
+def _shards(manifest: Path, acoustic: list[str] | None, facial: Path | None) -> dict[str, Sequence[Path]]:
+    """The shard files of each set of features that has a folder."""
     from mse.corpus import shard_files
 
-    folders = {"acoustic": acoustic, "facial": facial}
-    return {name: shard_files(manifest, folder, ".h5") for name, folder in folders.items() if folder}
+    folders: dict[str, Path] = {}
+    for said in acoustic or []:
+        name, equals, folder = said.partition("=")
+        if not (name and equals and folder):
+            raise UserError(
+                f"--acoustic {said}: expected NAME=FOLDER, such as egemaps=work/home/features/acoustic/egemaps"
+            )
+        folders[f"acoustic/{name}"] = Path(folder)
+    if facial:
+        folders["facial"] = facial
+    return {name: shard_files(manifest, folder, ".h5") for name, folder in folders.items()}

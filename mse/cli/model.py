@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from mse import config
-from mse.atomic import replacing
 from mse.cli.options import MODEL, BackboneFile, DatasetIndex, LLMFolder, Out, Settings, Split, app
 
 backbone_app = typer.Typer(help="Make the LLM of a backbone ready.", no_args_is_help=True)
@@ -94,36 +93,15 @@ def predict(
 
 
 @app.command(rich_help_panel=MODEL)
-def linear(dataset: DatasetIndex, out: Out, split: Split = "test") -> None:
+def linear(
+    dataset: DatasetIndex,
+    out: Out,
+    split: Split = "test",
+    acoustic_set: Annotated[
+        list[str] | None, typer.Option(help="A set of acoustic features to use; may be said again. None: all.")
+    ] = None,
+) -> None:
     """Let a linear model answer: ridge or logistic regression on summed-up features and characters."""
     from mse.linear import predict_linear
 
-    predict_linear(dataset, out, split)
-
-
-bench_app = typer.Typer(help="Measure our procedures beside plain ones.", no_args_is_help=True)
-app.add_typer(bench_app, name="bench", rich_help_panel=MODEL)
-
-
-@bench_app.command("train")
-def bench(
-    dataset: DatasetIndex,
-    llm: LLMFolder,
-    backbone: BackboneFile,
-    settings: Settings = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Steps and evaluation batches that are measured.")] = 8,
-    words: Annotated[
-        int | None, typer.Option(min=1, help="Bring texts to this median length by repeating or cutting them.")
-    ] = None,
-    profile: Annotated[int, typer.Option(min=0, help="Also list this many operations that most time goes to.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Table to write beside showing it.")] = None,
-) -> None:
-    """Time and memory of a training step and an evaluation batch, beside the published procedure's: ratios."""
-    from mse.bench import Job, bench_train
-
-    chosen = config.settings(config.TrainSettings, settings)
-    table = bench_train(Job(dataset, llm, config.settings(config.Backbone, backbone), chosen, rounds, words, profile))
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
-    if out is not None:
-        with replacing(out) as partial:
-            table.to_csv(partial, index=False, float_format="%.4f")
+    predict_linear(dataset, out, split, acoustic_set or [])

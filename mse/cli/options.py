@@ -19,6 +19,7 @@ Settings = Annotated[
     str | None,
     typer.Option(help="Settings of this stage: a YAML file, or JSON text; without it the defaults."),
 ]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 Split = Annotated[str, typer.Option(help="train, valid or test.")]
 ConfigFile = Annotated[Path, typer.Option("--config", help="The run's configuration.")]
 DatasetFile = Annotated[str, typer.Argument(help="The corpus's YAML file, or its content as JSON.")]
@@ -26,6 +27,9 @@ BackboneFile = Annotated[str, typer.Option("--backbone", help="The LLM's YAML fi
 DatasetIndex = Annotated[Path, typer.Argument(help="dataset.h5.")]
 LLMFolder = Annotated[Path, typer.Option("--llm", help="Folder of the LLM's weights and tokenizer.")]
 Manifest = Annotated[Path, typer.Option("--manifest", help="manifest.csv.")]
-AcousticFolder = Annotated[Path | None, typer.Option("--acoustic", help="Folder of the acoustic shards.")]
+AcousticFolders = Annotated[
+    list[str] | None,
+    typer.Option("--acoustic", metavar="NAME=FOLDER", help="Folder of a set of acoustic shards; may be said again."),
+]
 FacialFolder = Annotated[Path | None, typer.Option("--facial", help="Folder of the facial shards.")]
 ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder of all fetched models.")]

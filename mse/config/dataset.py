@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from mse.config.section import Section
-from mse.config.settings import Fraction, ModalityName
+from mse.config.settings import Fraction, ModalityName, TranscribeSettings
 from mse.templates import Pattern, Template
 
 SplitName = Literal["train", "valid", "test"]
@@ -254,7 +254,11 @@ class Dataset(Section):
     modalities: list[ModalityName] = Field(
         ["acoustic", "facial", "text"], min_length=1, description="what the corpus has, or what is to be used of it"
     )
-    language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="spoken language, as an ISO 639-1 code")
+    language: str = Field(
+        "en",
+        pattern=r"^([a-z]{2,3}|auto)$",
+        description="spoken language, as an ISO 639-1 code; auto: heard clip by clip",
+    )
     text_from: Literal["corpus", "asr"] = Field("corpus", description="the corpus's own text, or speech recognition")
     shard_clips: PositiveInt = Field(100, description="clips a shard; those of one recording stay together")
     task: Task | None = Field(None, description="what is to be predicted; null: nothing, features only")
@@ -300,3 +304,15 @@ class Dataset(Section):
     def needs_asr(self) -> bool:
         """Whether speech is recognised."""
         return not self.released and "text" in self.modalities and self.text_from == "asr"
+
+    @property
+    def text_used(self) -> Literal["corpus", "asr", "none"]:
+        """Whose text adapters read."""
+        if "text" not in self.modalities:
+            return "none"
+        return "asr" if self.needs_asr else "corpus"
+
+    def hears_words(self, settings: TranscribeSettings) -> bool:
+        """Whether speech is recognised, as the corpus's text or to be compared with it."""
+        has_own = self.needs_media and "text" in self.modalities and self.columns.media is not None
+        return self.needs_asr or (settings.beside_text and has_own)

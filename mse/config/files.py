@@ -141,8 +141,19 @@ class Experiment:
 
     @property
     def adapter(self) -> AdapterSettings:
-        """The section adapter: config.yaml, overridden as `train` is."""
-        return AdapterSettings(**self._laid_over("adapter", {}))
+        """The section adapter: config.yaml, overridden as `train` is.
+
+        Raises:
+            UserError: it names a set of acoustic features that is not made.
+        """
+        chosen = AdapterSettings(**self._laid_over("adapter", {}))
+        unknown = sorted({*chosen.acoustic_sets} - {*self.config.acoustic_sets})
+        if unknown and not self.dataset.released:
+            raise UserError(
+                f"adapter.acoustic_sets: no set {', '.join(unknown)} in the section acoustic of the configuration; "
+                f"there is {', '.join(self.config.acoustic_sets)}"
+            )
+        return chosen
 
     @property
     def train(self) -> TrainSettings:

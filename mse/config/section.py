@@ -119,11 +119,21 @@ def settings(kind: type[S], text: str | None) -> S:
         kind: the section's class.
         text: JSON text, the path of a YAML file, or None for the defaults.
     """
+    return parse(kind, *said(kind.__name__, text))
+
+
+def said(what: str, text: str | None) -> tuple[dict[str, Any], str]:
+    """Keys and values given on the command line, and where they stand, for messages.
+
+    Args:
+        what: the section's name.
+        text: JSON text, the path of a YAML file, or None for no keys at all.
+    """
     if text is None:
-        return kind()
-    if text.lstrip().startswith("{"):
-        try:
-            return parse(kind, json.loads(text), f"{kind.__name__} (JSON)")
-        except json.JSONDecodeError as e:
-            raise UserError(f"{kind.__name__}: not valid JSON: {e}") from e
-    return parse(kind, read_yaml(Path(text)), text)
+        return {}, f"{what} (defaults)"
+    if not text.lstrip().startswith("{"):
+        return read_yaml(Path(text)), text
+    try:
+        return json.loads(text), f"{what} (JSON)"
+    except json.JSONDecodeError as e:
+        raise UserError(f"{what}: not valid JSON: {e}") from e

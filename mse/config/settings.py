@@ -1,15 +1,31 @@
 """config/config.yaml: how features are made and adapters trained."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag, model_validator
 
-from mse.config.section import Section
+from mse.config.section import Section, parse, said
+from mse.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ModalityName = Literal["acoustic", "facial", "text"]
 Decoding = Literal["generate", "constrained", "expected"]
+# Kept here, since reading a configuration must not load openSMILE; a test compares it with what openSMILE has.
+OPENSMILE_SETS = (
+    "ComParE_2016",
+    "GeMAPS",
+    "GeMAPSv01b",
+    "eGeMAPS",
+    "eGeMAPSv01b",
+    "eGeMAPSv02",
+    "emobase",
+    "IS09",
+    "IS10",
+    "IS11",
+    "IS12",
+    "IS13",
+)
 
 
 class SegmentSettings(Section):
@@ -25,30 +41,136 @@ class SegmentSettings(Section):
         return self
 
 
-class AcousticSettings(Section):
-    """openSMILE descriptors."""
+class OpenSmileSettings(Section):
+    """One of openSMILE's feature sets."""
 
-    feature_set: Literal["eGeMAPSv02", "GeMAPSv01b", "ComParE_2016", "emobase"] = Field(
-        "eGeMAPSv02", description="openSMILE feature set; its low-level descriptors are taken"
+    variant: ClassVar[str] = "opensmile"
+
+    kind: Literal["opensmile"] = "opensmile"
+    feature_set: str = Field(
+        "eGeMAPSv02", description="eGeMAPSv02, GeMAPSv01b, ComParE_2016, emobase, IS09 to IS13, ... (`mse acoustic -h`)"
     )
-    rate_hz: PositiveFloat = Field(20.0, description="frames a second; openSMILE's 100 are averaged down to it")
+    level: Literal["descriptors", "functionals"] = Field(
+        "descriptors", description="every 10 ms, averaged down to rate_hz; or their statistics over windows"
+    )
+    rate_hz: PositiveFloat = Field(20.0, description="frames a second")
+    window_s: PositiveFloat | None = Field(
+        None,
+        description="functionals: window around each frame (seconds); null: the whole clip, one frame",
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.feature_set not in OPENSMILE_SETS:
+            raise ValueError(f"openSMILE has no feature_set {self.feature_set!r}; it has {', '.join(OPENSMILE_SETS)}")
+        if self.window_s and self.level == "descriptors":
+            raise ValueError("window_s is for functionals; descriptors have windows of their own")
+        return self
+
+
+class SpeechModelSettings(Section):
+    """Hidden states of a pretrained speech model: wav2vec 2.0, HuBERT, WavLM, data2vec."""
+
+    variant: ClassVar[str] = "speech_model"
+
+    kind: Literal["speech_model"] = "speech_model"
+    model: str = Field(min_length=1, description="hub id OWNER/NAME@REVISION (`mse fetch` gets it), or a folder")
+    layers: list[int] = Field(
+        [-1], min_length=1, description="layers to average, 0: the input of the first, -1: the output of the last"
+    )
+    weights: list[PositiveFloat] = Field([], description="a weight for each of the layers; []: all alike")
+    rate_hz: PositiveFloat = Field(20.0, description="frames a second; the model's 50 are averaged down to it")
+    half: bool = Field(False, description="the transformer's layers in float16 where there is a GPU; ignored on a CPU")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.weights and len(self.weights) != len(self.layers):
+            raise ValueError(f"weights has {len(self.weights)} entries, layers {len(self.layers)}")
+        if len(set(self.layers)) < len(self.layers):
+            raise ValueError(f"layers = {self.layers}: one stands there twice")
+        return self
+
+
+def _acoustic_kind(values: Any) -> str:
+    if not isinstance(values, dict):
+        return getattr(values, "variant", "")
+    return str(values.get("kind", SpeechModelSettings.variant if "model" in values else OpenSmileSettings.variant))
+
+
+AcousticSettings = Annotated[
+    Annotated[OpenSmileSettings, Tag(OpenSmileSettings.variant)]
+    | Annotated[SpeechModelSettings, Tag(SpeechModelSettings.variant)],
+    Discriminator(
+        _acoustic_kind, custom_error_type="set_kind", custom_error_message="kind must be opensmile or speech_model"
+    ),
+]
+
+
+def acoustic_settings(text: str | None) -> OpenSmileSettings | SpeechModelSettings:
+    """Read the settings of one set of acoustic features from the command line.
+
+    Args:
+        text: JSON text, the path of a YAML file, or None for the defaults.
+    """
+    values, where = said("acoustic", text)
+    kinds: dict[str, type[OpenSmileSettings] | type[SpeechModelSettings]] = {
+        kind.variant: kind for kind in (OpenSmileSettings, SpeechModelSettings)
+    }
+    kind = _acoustic_kind(values)
+    if kind not in kinds:
+        raise UserError(f"{where}: kind = {kind!r}; expected {' or '.join(kinds)}")
+    return parse(kinds[kind], values, where)
+
+
+SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
 
 
 class FacialSettings(Section):
-    """MediaPipe's face landmarks, blendshapes and head pose."""
+    """MediaPipe's face landmarks, blendshapes and head pose, of the one who speaks."""
 
     rate_hz: PositiveFloat = Field(10.0, description="pictures looked at, a second")
-    max_side_px: PositiveInt = Field(640, description="larger pictures are scaled down to this (pixels)")
+    max_side_px: PositiveInt = Field(1280, description="larger pictures are scaled down to this (pixels)")
     min_confidence: Fraction = Field(0.5, description="least confidence that a found face is a face")
+    max_faces: PositiveInt = Field(3, description="faces that are followed at once")
+    who: Literal["speaker", "largest"] = Field(
+        "speaker", description="of several people, describe the one whose mouth moves with the sound, or the largest"
+    )
+    min_speaking: Fraction = Field(
+        0.9, description="least confidence that it is the speaker; below it the largest is described"
+    )
+    small_faces: bool = Field(True, description="look again at parts of a picture in which no face was found")
 
 
 class TranscribeSettings(Section):
     """Speech recognition with faster-whisper."""
 
-    model: str = Field("whisper-tiny.en", description="a name in resources/models.yaml")
+    model: str = Field(
+        "whisper-tiny.en", description="a name in resources/models.yaml, a hub id OWNER/NAME@REVISION, or a folder"
+    )
     beam_size: PositiveInt = Field(5, description="width of the beam search")
     compute_type: Literal["int8", "int8_float32", "float16", "float32"] = Field(
         "int8", description="arithmetic of the recogniser"
+    )
+    guards: bool = Field(
+        True, description="leave out what was most likely not said: text for silence, endless repetition"
+    )
+    beside_text: bool = Field(
+        False, description="recognise speech also where the corpus has its own text, to tell the word error rate"
+    )
+
+
+class QualitySettings(Section):
+    """From where on a clip's sound, picture or text is not used; null: whatever it is like."""
+
+    min_loudness_dbfs: float | None = Field(None, description="sound: least loudness (dB relative to full scale)")
+    max_clipping: Fraction | None = Field(None, description="sound: largest share of samples at full scale")
+    min_snr_db: float | None = Field(None, description="sound: least signal-to-noise ratio, as estimated (dB)")
+    min_face_share: Fraction | None = Field(None, description="picture: least share of pictures with the face")
+    min_speaking: Fraction | None = Field(
+        None, description="picture: least confidence that the face is the speaker's, where it is known"
+    )
+    min_asr_confidence: Fraction | None = Field(
+        None, description="recognised text: least mean probability of its words"
     )
 
 
@@ -65,6 +187,7 @@ class AdapterSettings(Section):
     modalities: list[ModalityName] = Field(
         ["acoustic", "facial", "text"], min_length=1, description="what it takes of that which the corpus has"
     )
+    acoustic_sets: list[SetName] = Field([], description="which sets of acoustic features, side by side; []: all")
     acoustic_hidden: PositiveInt = Field(64, description="LSTM units that listen (h_a)")
     facial_hidden: PositiveInt = Field(32, description="LSTM units that look (h_v)")
     fusion_width: PositiveInt = Field(256, description="width of the fused vector")
@@ -180,12 +303,27 @@ class Config(Section):
     )
     bootstrap_samples: PositiveInt = Field(2000, description="draws of clips for intervals and tests")
     segment: SegmentSettings = SegmentSettings()
-    acoustic: AcousticSettings = AcousticSettings()
+    acoustic: dict[SetName, AcousticSettings | None] = Field(
+        {"egemaps": OpenSmileSettings()},
+        description="sets of acoustic features by name, each made into files of its own; NAME: null takes one away",
+    )
     facial: FacialSettings = FacialSettings()
     transcribe: TranscribeSettings = TranscribeSettings()
+    quality: QualitySettings = QualitySettings()
     assemble: AssembleSettings = AssembleSettings()
     adapter: AdapterSettings = AdapterSettings()
     train: TrainSettings = TrainSettings()
+
+    @property
+    def acoustic_sets(self) -> dict[str, OpenSmileSettings | SpeechModelSettings]:
+        """The sets of acoustic features that are made."""
+        return {name: made for name, made in self.acoustic.items() if made is not None}
+
+    @model_validator(mode="after")
+    def _some_sound(self) -> Self:
+        if not self.acoustic_sets:
+            raise ValueError("acoustic: no set is left; a corpus without sound says so by its own key modalities")
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

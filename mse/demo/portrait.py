@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mse.demo import warp
 from mse.demo.recipe import Speaker
 from mse.errors import UserError
-from mse.features.facial import landmarker
+from mse.features.faces import landmarker
 
 Picture = npt.NDArray[np.uint8]  # (height, width, 3), RGB
 Floats = npt.NDArray[np.float32]

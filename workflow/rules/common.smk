@@ -13,7 +13,7 @@ from mse.config.files import RELEASED_SUFFIX
 from mse.corpus import EXTRACTION_COLUMNS, read_manifest
 from mse.corpus.sources import media_names, table_files
 from mse.errors import UserError
-from mse.fetch import load_registry
+from mse.fetch import load_registry, model_folder
 from mse.missing import missing_for
 from mse.stages import STAGES
 
@@ -21,9 +21,10 @@ from mse.stages import STAGES
 wildcard_constraints:
     dataset=r"[\w.-]+",
     backbone=r"[\w.-]+",
-    model=r"[\w.-]+",
+    model=r"[\w.@-]+",
     shard=r"\d+",
     seed=r"\d+",
+    set=r"[A-Za-z0-9][\w.-]*",
     variant=r"(/variants/[\w.-]+)?",
 
 
@@ -46,6 +47,7 @@ CONFIG = checked(
 # What --config and --configfile say for one run outweighs every file.
 SAID = workflow.config_settings.overwrite_config
 MODELS = str(places.MODELS)
+SPEECH_MODEL_THREADS = 2  # part of what makes numbers reproducible
 DEMO = "demo"  # the one corpus that is made here
 REGISTRY = checked(load_registry, Path("resources/models.yaml"))
 
@@ -183,9 +185,42 @@ def recording_digest(wildcards):
     return digest_of(shards(wildcards.dataset, "recordings")[wildcards.shard])
 
 
+def fetched(model):
+    """The mark of a pretrained model that is fetched by name; none for a folder that was put there by hand."""
+    folder = checked(model_folder, model, places.MODELS, REGISTRY)
+    mark = folder / places.FETCHED
+    by_hand = (folder / "config.json").is_file() and not mark.is_file()
+    return [] if by_hand or folder.parent != places.MODELS else str(mark)
+
+
+def acoustic_set(wildcards):
+    return CONFIG.acoustic_sets[wildcards.set]
+
+
+def acoustic_json(wildcards):
+    return as_json(acoustic_set(wildcards))
+
+
+def acoustic_model(wildcards):
+    made_by = acoustic_set(wildcards)
+    reads = isinstance(made_by, mse_config.SpeechModelSettings)
+    return fetched(made_by.model) if reads else []
+
+
+def acoustic_threads(wildcards):
+    """openSMILE has one thread."""
+    reads = isinstance(acoustic_set(wildcards), mse_config.SpeechModelSettings)
+    return SPEECH_MODEL_THREADS if reads else 1
+
+
+def acoustic_mb(wildcards):
+    reads = isinstance(acoustic_set(wildcards), mse_config.SpeechModelSettings)
+    return 4000 if reads else 1000
+
+
 def cut_model(wildcards):
     at_sentences = dataset(wildcards.dataset).cut.at == "sentences"
-    return f"{MODELS}/{CONFIG.transcribe.model}/fetched.json" if at_sentences else []
+    return fetched(CONFIG.transcribe.model) if at_sentences else []
 
 
 def utterances(wildcards):
@@ -205,9 +240,8 @@ def stage_folder(dataset_name, stage):
     described = dataset(dataset_name)
     folders = {
         "facts": ("segments", described.needs_media),
-        "acoustic": ("features/acoustic", "acoustic" in described.modalities),
         "facial": ("features/facial", "facial" in described.modalities),
-        "transcripts": ("transcripts", described.needs_asr),
+        "transcripts": ("transcripts", described.hears_words(CONFIG.transcribe)),
     }
     folder, needed = folders[stage]
     return f"work/{dataset_name}/{folder}" if needed else ""
@@ -234,8 +268,30 @@ def stage_options(*stages):
     return options
 
 
-def text_option(wildcards):
-    return "--text" if "text" in dataset(wildcards.dataset).modalities else "--no-text"
+def set_folders(dataset_name):
+    """The folder of each set of acoustic features by name; released ones come as a single set."""
+    described = dataset(dataset_name)
+    folder = f"work/{dataset_name}/features/acoustic"
+    if "acoustic" not in described.modalities:
+        return {}
+    if described.released:
+        return {"released": folder}
+    return {name: f"{folder}/{name}" for name in CONFIG.acoustic_sets}
+
+
+def of_all_sets(wildcards):
+    folders = set_folders(wildcards.dataset).values()
+    names = sorted(shards(wildcards.dataset)) if folders else []
+    return [f"{folder}/{shard}.h5" for folder in folders for shard in names]
+
+
+def set_options(wildcards):
+    folders = set_folders(wildcards.dataset)
+    return [f"--acoustic={name}={folder}" for name, folder in folders.items()]
+
+
+def text_from(wildcards):
+    return dataset(wildcards.dataset).text_used
 
 
 def of_all_seeds(name, *within):
@@ -279,6 +335,10 @@ def of_rows(names):
 
 def registry_entry(wildcards):
     """What a model's files are made from, so that another revision or checksum fetches them again."""
+    if (
+        "--" in wildcards.model
+    ):  # of a hub, whose name says it all: OWNER--NAME@REVISION
+        return wildcards.model
     if wildcards.model not in REGISTRY:
         raise WorkflowError(
             f"resources/models.yaml: no model {wildcards.model!r}; there is {', '.join(REGISTRY)}"

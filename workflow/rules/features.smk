@@ -32,32 +32,36 @@ rule segment:
 
 rule acoustic:
     input:
-        "work/{dataset}/segments/{shard}.h5",
+        sound="work/{dataset}/segments/{shard}.h5",
+        model=acoustic_model,
     output:
-        "work/{dataset}/features/acoustic/{shard}.h5",
+        "work/{dataset}/features/acoustic/{set}/{shard}.h5",
     log:
-        "logs/{dataset}/acoustic/{shard}.log",
+        "logs/{dataset}/acoustic/{set}/{shard}.log",
     benchmark:
-        "benchmarks/{dataset}/acoustic/{shard}.tsv"
+        "benchmarks/{dataset}/acoustic/{set}/{shard}.tsv"
     wildcard_constraints:
         dataset=RAW,
     conda:
         "../../environment.yml"
+    threads: acoustic_threads
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=acoustic_mb,
+        runtime=60,
     params:
-        settings=as_json(CONFIG.acoustic),
+        settings=acoustic_json,
         version=STAGES["acoustic"],
     message:
-        "Describing the sound of {wildcards.dataset}, shard {wildcards.shard}"
+        "Describing the sound of {wildcards.dataset} by {wildcards.set}, shard {wildcards.shard}"
     shell:
-        "mse acoustic {input:q} --out {output:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
+        "mse acoustic {input.sound:q} --out {output:q} --threads {threads}"
+        " --settings {params.settings:q} 2>&1 | tee {log:q}"
 
 
 rule facial:
     input:
         facts="work/{dataset}/segments/{shard}.csv",
+        sound="work/{dataset}/segments/{shard}.h5",
         media=shard_media,
         model="resources/models/face_landmarker/fetched.json",
     output:
@@ -72,21 +76,21 @@ rule facial:
         "../../environment.yml"
     resources:
         mem_mb=1500,
-        runtime=60,
+        runtime=120,
     params:
         settings=as_json(CONFIG.facial),
         version=STAGES["facial"],
     message:
         "Describing the faces of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
-        "mse facial {input.facts:q} --out {output:q} --dataset {wildcards.dataset}"
+        "mse facial {input.facts:q} {input.sound:q} --threads {threads} --out {output:q} --dataset {wildcards.dataset}"
         " --settings {params.settings:q} 2>&1 | tee {log:q}"
 
 
 rule transcribe:
     input:
         sound="work/{dataset}/segments/{shard}.h5",
-        model=f"resources/models/{CONFIG.transcribe.model}/fetched.json",
+        model=fetched(CONFIG.transcribe.model),
     output:
         "work/{dataset}/transcripts/{shard}.csv",
     log:
@@ -114,7 +118,7 @@ rule quality:
     input:
         manifest="work/{dataset}/manifest.csv",
         facts=of_all_shards("facts", ".csv"),
-        acoustic=of_all_shards("acoustic", ".h5"),
+        acoustic=of_all_sets,
         facial=of_all_shards("facial", ".h5"),
         transcripts=of_all_shards("transcripts", ".csv"),
     output:
@@ -129,21 +133,24 @@ rule quality:
         mem_mb=2000,
         runtime=20,
     params:
-        stages=stage_options("facts", "acoustic", "facial", "transcripts"),
-        text=text_option,
+        stages=stage_options("facts", "facial", "transcripts"),
+        sets=set_options,
+        text=text_from,
+        language=lambda wildcards: dataset(wildcards.dataset).language,
+        settings=as_json(CONFIG.quality),
         version=STAGES["quality"],
     message:
         "Judging the clips of {wildcards.dataset}"
     shell:
-        "mse quality --manifest {input.manifest:q} {params.stages:q} {params.text}"
-        " --out {output:q} 2>&1 | tee {log:q}"
+        "mse quality --manifest {input.manifest:q} {params.stages:q} {params.sets:q} --text-from {params.text}"
+        " --language {params.language} --out {output:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
 
 
 rule assemble:
     input:
         manifest="work/{dataset}/manifest.csv",
         quality="work/{dataset}/quality.csv",
-        acoustic=of_all_shards("acoustic", ".h5"),
+        acoustic=of_all_sets,
         facial=of_all_shards("facial", ".h5"),
     output:
         "work/{dataset}/dataset.h5",
@@ -158,11 +165,13 @@ rule assemble:
         runtime=20,
     params:
         dataset=dataset_json,
-        stages=stage_options("acoustic", "facial"),
+        stages=stage_options("facial"),
+        sets=set_options,
         settings=as_json(CONFIG.assemble),
         version=STAGES["assemble"],
     message:
         "Assembling {wildcards.dataset}"
     shell:
         "mse assemble {params.dataset:q} --name {wildcards.dataset} --manifest {input.manifest:q}"
-        " --quality {input.quality:q} {params.stages:q} --out {output:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
+        " --quality {input.quality:q} {params.stages:q} {params.sets:q} --out {output:q}"
+        " --settings {params.settings:q} 2>&1 | tee {log:q}"

@@ -133,8 +133,9 @@ rule linear:
         mem_mb=16000,
         runtime=240,
     params:
+        sets=[f"--acoustic-set={name}" for name in CONFIG.adapter.acoustic_sets],
         version=STAGES["linear"],
     message:
         "Fitting a linear model to {wildcards.dataset}"
     shell:
-        "mse linear {input:q} --out {output:q} 2>&1 | tee {log:q}"
+        "mse linear {input:q} --out {output:q} {params.sets:q} 2>&1 | tee {log:q}"

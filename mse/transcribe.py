@@ -1,0 +1,84 @@
+"""Recognise the words of one shard's clips: a table with a row a clip.
+
+A clip whose words can't be recognised becomes a row with a status and a message; it never stops its shard.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mse.atomic import replacing
+from mse.config import TranscribeSettings
+from mse.errors import UserError
+from mse.features.speech import Recogniser, Transcript
+from mse.progress import track
+from mse.store import Clip, Shard, Status
+from mse.tables import read_table
+
+SUSPICIOUS = 5  # clips of a shard that fail, where no other does not
+HEARD = [status.name for status in (Status.ok, Status.cut, Status.nothing_found, Status.failed)]
+COLUMNS = ("clip_id", "status", "message", "text", "language", "confidence", "words")
+
+
+def transcribe_shard(
+    segments: Path, out: Path, language: str, settings: TranscribeSettings, model: Path, threads: int = 1
+) -> None:
+    """Recognise the words of a shard's clips.
+
+    Args:
+        segments: shard file of PCM, as `segment_shard` writes it.
+        out: CSV with one row a clip: status, message, text, language, confidence (mean probability of the words), and
+            the words as JSON, each with text, start_s, end_s and probability. The message says what was left out.
+        language: ISO 639-1 code of what is spoken, or `auto`.
+        settings: beam, arithmetic and guards.
+        model: folder of a Whisper model for CTranslate2.
+        threads: CPU threads.
+    """
+    recognise = Recogniser(settings, model, language, threads)
+    with Shard(segments) as shard:
+        rows = [transcript_row(clip, recognise) for clip in track(shard, f"transcribe {segments.stem}", len(shard))]
+    failed = [row["message"] for row in rows if row["status"] == Status.failed.name]
+    if len(failed) >= SUSPICIOUS and len(failed) == sum(row["status"] in HEARD for row in rows):
+        raise UserError(f"{segments}: all {len(failed)} clips failed, the last with: {failed[-1]}; nothing was kept")
+    with replacing(out) as partial:
+        pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False)
+
+
+def read_transcripts(path: Path) -> pd.DataFrame:
+    """Read the table that `transcribe_shard` writes."""
+    texts = tuple(column for column in COLUMNS if column != "confidence")
+    return read_table(path, texts, ("confidence",), "mse transcribe")
+
+
+def transcript_row(clip: Clip, recognise: Callable[[npt.NDArray[np.int16]], Transcript]) -> dict[str, Any]:
+    """A clip's row of the table.
+
+    Args:
+        clip: its sound as PCM, shape (N, 1), or why there is none.
+        recognise: such as a Recogniser.
+    """
+    row: dict[str, Any] = {"clip_id": clip.clip_id, "status": clip.status.name, "message": clip.message, "text": ""}
+    if not clip.status.usable:
+        return row
+    try:
+        said = recognise(clip.values[:, 0])
+    except Exception as e:  # whatever the recogniser stumbles over, the other clips of the shard are not to blame
+        reason = " ".join(str(e).split()) or type(e).__name__
+        return row | {"status": Status.failed.name, "message": f"speech recognition failed: {reason}"}
+    notes = [clip.message, said.note]
+    if not said.text:
+        row["status"] = Status.nothing_found.name
+        notes.append("" if said.note else "no words were recognised")
+    return row | {
+        "message": "; ".join(note for note in notes if note),
+        "text": said.text,
+        "language": said.language,
+        "confidence": round(said.confidence, 4) if said.words else None,
+        "words": json.dumps([asdict(word) for word in said.words], ensure_ascii=False),
+    }

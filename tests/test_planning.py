@@ -1,0 +1,59 @@
+"""The workflow's plan for a corpus of MOSEI's size: a few hundred jobs, in little memory."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from tests.conftest import ROOT
+
+VIDEOS, CLIPS_EACH = 2300, 10
+MOST_JOBS, MOST_GB = 600, 1.0
+
+
+def test_twenty_three_thousand_clips_are_a_few_hundred_jobs(tmp_path: Path) -> None:
+    for name in ("Snakefile", "workflow", "config", "environment.yml"):
+        source = ROOT / name
+        shutil.copytree(source, tmp_path / name) if source.is_dir() else shutil.copy(source, tmp_path / name)
+    (tmp_path / "resources").mkdir()
+    for path in (ROOT / "resources").glob("*.yaml"):
+        shutil.copy(path, tmp_path / "resources")
+    corpus = tmp_path / "data" / "mosei"
+    rows = []
+    for video in range(VIDEOS):
+        folder = corpus / "Raw" / f"video{video:04d}"
+        folder.mkdir(parents=True)
+        for clip in range(CLIPS_EACH):
+            (folder / f"{clip}.mp4").touch()
+            split = ("train", "train", "valid", "test")[video % 4]
+            rows.append((folder.name, clip, "some words", (video % 61 - 30) / 10, split))
+    columns = ["video_id", "clip_id", "text", "label", "mode"]
+    pd.DataFrame(rows, columns=columns).to_csv(corpus / "label.csv", index=False)
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    manifest = ["manifest", "config/datasets/mosei.yaml", "--out", "work/mosei/manifest.csv"]
+    run("-c", "from mse.cli import main; main()", *manifest)
+    plan = run("-m", "snakemake", "--cores", "2", "--dry-run", "work/mosei/dataset.h5")
+    counts = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE)}
+    assert counts["facial"] == counts["acoustic"] == counts["segment"] == VIDEOS * CLIPS_EACH / 200
+    assert counts["total"] <= MOST_JOBS
+    assert planning_kb(tmp_path) < MOST_GB * 1e6
+
+
+def planning_kb(folder: Path) -> int:
+    """Memory of the plan in kB, measured in a process that has no other child."""
+    code = (
+        "import resource, subprocess, sys; "
+        "plan = [sys.executable, '-m', 'snakemake', '--cores', '2', '--dry-run', 'work/mosei/dataset.h5']; "
+        "subprocess.run(plan, check=True, stdout=subprocess.DEVNULL); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=600)
+    return int(done.stdout.split()[-1])
