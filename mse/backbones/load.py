@@ -168,7 +168,13 @@ def load_backbone(folder: Path, backbone: Backbone, device: torch.device) -> Any
         {"load_in_8bit": True} if backbone.quantise == "8bit" else {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
     )
     config = BitsAndBytesConfig(**how, bnb_4bit_compute_dtype=dtype)
-    return computing_on(device, load_model(folder, dtype, device_map={"": device}, quantization_config=config))
+    model = load_model(folder, dtype, device_map={"": device}, quantization_config=config)
+    for layer in model.modules():
+        # On a CPU with AVX512-BF16 bitsandbytes packs 4-bit weights for a product that has no gradient: pseudo tokens
+        # would be given zeros, and adapters learn nothing.
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    return computing_on(device, model)
 
 
 def computing_on(device: torch.device, model: Any) -> Any:
