@@ -14,13 +14,11 @@ import numpy.typing as npt
 
 from mse import media
 from mse.config import AcousticSettings, FacialSettings, OpenSmileSettings
-from mse.errors import UserError
 from mse.progress import track
 from mse.segment import END_TOLERANCE_S, read_facts
-from mse.store import Clip, Description, Shard, Status, versions, write_shard
+from mse.store import Clip, Description, Shard, Status, refuse_all_failed, versions, write_shard
 
 Described = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]  # values (T, D), valid (T,)
-SUSPICIOUS = 5  # clips of a shard that fail, where no other does not
 FAULTS = (RuntimeError, ValueError, IndexError, TimeoutError)  # of libraries, about one clip
 GROUP_S = 600.0  # sound of clips that are handed to an extractor together (seconds)
 
@@ -61,19 +59,12 @@ def acoustic_shard(
 
 
 def not_all_failed(clips: Iterable[Clip], where: str) -> Iterator[Clip]:
-    """The clips as they come; many that fail and none that does not are no fault of theirs, and not to be kept.
-
-    Raises:
-        UserError: so it is; the message is the last clip's.
-    """
-    failed, others, message = 0, 0, ""
+    """The clips as they come; raises UserError at the end if all failed, before their file gets its name."""
+    found = []
     for clip in clips:
-        failed += clip.status is Status.failed
-        others += clip.status in (Status.ok, Status.cut, Status.nothing_found)
-        message = clip.message if clip.status is Status.failed else message
+        found.append((clip.status, clip.message))
         yield clip
-    if failed >= SUSPICIOUS and not others:
-        raise UserError(f"{where}: all {failed} clips failed, the last with: {message}; nothing was kept")
+    refuse_all_failed(found, where)
 
 
 def _acoustic_extractor(

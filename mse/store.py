@@ -48,6 +48,10 @@ class Status(IntEnum):
         return self in (Status.ok, Status.cut)
 
 
+TRIED = (Status.ok, Status.cut, Status.nothing_found, Status.failed)  # by the stage itself
+SUSPICIOUS = 5  # clips of a shard that fail, where no other does not
+
+
 @dataclass(frozen=True)
 class Clip:
     """The features of one clip in one shard.
@@ -85,6 +89,21 @@ class Description:
         """Short SHA-256 of extractor and settings; shards with equal digests may be used together."""
         text = json.dumps([self.extractor, self.settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def refuse_all_failed(found: Iterable[tuple[Status, str]], where: str) -> None:
+    """Many clips that fail, and none that does not, are no fault of theirs, and not to be kept.
+
+    Args:
+        found: status and message of each clip of a shard.
+        where: the shard's file, for the message.
+
+    Raises:
+        UserError: so it is; the message is the last clip's.
+    """
+    tried = [(status, message) for status, message in found if status in TRIED]
+    if len(tried) >= SUSPICIOUS and all(status is Status.failed for status, _ in tried):
+        raise UserError(f"{where}: all {len(tried)} clips failed, the last with: {tried[-1][1]}; nothing was kept")
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -15,14 +15,11 @@ import pandas as pd
 
 from mse.atomic import replacing
 from mse.config import TranscribeSettings
-from mse.errors import UserError
 from mse.features.speech import Recogniser, Transcript
 from mse.progress import track
-from mse.store import Clip, Shard, Status
+from mse.store import Clip, Shard, Status, refuse_all_failed
 from mse.tables import read_table
 
-SUSPICIOUS = 5  # clips of a shard that fail, where no other does not
-HEARD = [status.name for status in (Status.ok, Status.cut, Status.nothing_found, Status.failed)]
 COLUMNS = ("clip_id", "status", "message", "text", "language", "confidence", "words")
 
 
@@ -43,9 +40,7 @@ def transcribe_shard(
     recognise = Recogniser(settings, model, language, threads)
     with Shard(segments) as shard:
         rows = [transcript_row(clip, recognise) for clip in track(shard, f"transcribe {segments.stem}", len(shard))]
-    failed = [row["message"] for row in rows if row["status"] == Status.failed.name]
-    if len(failed) >= SUSPICIOUS and len(failed) == sum(row["status"] in HEARD for row in rows):
-        raise UserError(f"{segments}: all {len(failed)} clips failed, the last with: {failed[-1]}; nothing was kept")
+    refuse_all_failed(((Status[row["status"]], row["message"]) for row in rows), str(segments))
     with replacing(out) as partial:
         pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False)
 

@@ -1,7 +1,6 @@
 """Where an LLM's checkpoint lies: fetched from a hub (served on this machine), put there by hand, or not there."""
 
 import hashlib
-import http.server
 import json
 import os
 import subprocess
@@ -18,14 +17,14 @@ from mse.errors import UserError
 from mse.fetch import fetch_checkpoint, load_registry
 from mse.missing import missing_for
 from tests.conftest import ROOT
-from tests.served import served
+from tests.served import Replies, served
 
 COMMIT = "a" * 40
 FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 1000, "modeling_x.py": b"evil"}
 TINY = {"hub": "owner/tiny", "license": "MIT", "size_gb": 1.5, "open_mark": "", "close_mark": ""}
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
+class Hub(Replies):
     """As much of a model hub as fetching a repository needs; `owner/gated` wants an agreement."""
 
     def do_GET(self) -> None:
@@ -44,17 +43,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
             headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": COMMIT}
         else:
             status = 404
-        self.send_response(status)
-        for name, value in ({"Content-Type": kind, "Content-Length": str(len(body))} | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    do_HEAD = do_GET
-
-    def log_message(self, *args: object) -> None:
-        pass
+        self.reply(status, kind, body, headers)
 
 
 @pytest.fixture()

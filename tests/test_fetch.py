@@ -16,7 +16,7 @@ import yaml
 from mse.errors import UserError
 from mse.fetch import fetch, load_registry, model_folder
 from tests.conftest import ROOT
-from tests.served import served
+from tests.served import Replies, served
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -197,7 +197,7 @@ REPOSITORIES = {
 }
 
 
-class Repositories(http.server.BaseHTTPRequestHandler):
+class Repositories(Replies):
     """As much of a hub as fetching a whole repository needs: its commit, its list of files, and the files."""
 
     def do_GET(self) -> None:
@@ -214,17 +214,7 @@ class Repositories(http.server.BaseHTTPRequestHandler):
             headers = {"ETag": f'"{hashlib.sha256(name.encode()).hexdigest()}"', "X-Repo-Commit": COMMIT}
         else:
             status = 404
-        self.send_response(status)
-        for name, value in ({"Content-Type": kind, "Content-Length": str(len(body))} | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    do_HEAD = do_GET
-
-    def log_message(self, *args: object) -> None:
-        pass
+        self.reply(status, kind, body, headers)
 
 
 @pytest.fixture()
