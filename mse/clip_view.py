@@ -18,10 +18,11 @@ from mse.corpus import read_manifest
 from mse.errors import UserError
 from mse.features.faces import Face
 from mse.quality import LOST, read_quality
-from mse.segment import read_facts
+from mse.segment import Facts, read_facts
 from mse.store import Clip, Shard, Status
 from mse.transcribe import read_transcripts
 
+LACKS = "lacks the clip {!r}, which the manifest has; run the workflow to make it anew"
 FEWEST, MOST, PICTURE_S = 6, 8, 7.5  # pictures: how many, and for how many seconds one may stand
 
 
@@ -105,10 +106,10 @@ def read_clip(clip_id: str, corpus: str, folder: Path, model: Path) -> ClipView:
     """
     row = _manifest_row(folder / "manifest.csv", clip_id)
     shard = row["shard"]
-    facts = _row(read_facts(folder / "segments" / f"{shard}.csv"), clip_id, folder / "segments" / f"{shard}.csv")
-    if Status[facts["status"]] in LOST:
-        raise UserError(f"clip {clip_id!r} can't be shown: {facts['message']}")
-    path, start_s, end_s = Path(row["media"]), facts["start_s"], facts["end_s"]
+    facts = _facts(folder / "segments" / f"{shard}.csv", clip_id)
+    if Status[facts.status] in LOST:
+        raise UserError(f"clip {clip_id!r} can't be shown: {facts.message}")
+    path, start_s, end_s = Path(row["media"]), facts.start_s, facts.end_s
     samples = _sound(folder / "segments" / f"{shard}.h5", clip_id, path, start_s, end_s)
     acoustic = {}
     for found in sorted((folder / "features" / "acoustic").glob(f"*/{shard}.h5")):
@@ -149,10 +150,17 @@ def _manifest_row(manifest: Path, clip_id: str) -> dict[str, Any]:
     return row
 
 
+def _facts(path: Path, clip_id: str) -> Facts:
+    for row in read_facts(path):
+        if row.clip_id == clip_id:
+            return row
+    raise UserError(f"{path}: {LACKS.format(clip_id)}")
+
+
 def _row(table: pd.DataFrame, clip_id: str, path: Path) -> dict[str, Any]:
     rows = table[table["clip_id"] == clip_id]
     if rows.empty:
-        raise UserError(f"{path}: lacks the clip {clip_id!r}, which the manifest has; run the workflow to make it anew")
+        raise UserError(f"{path}: {LACKS.format(clip_id)}")
     return {str(name): value for name, value in rows.iloc[0].items()}
 
 

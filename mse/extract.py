@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mse import media
 from mse.config import AcousticSettings, FacialSettings, OpenSmileSettings
 from mse.progress import track
-from mse.segment import END_TOLERANCE_S, read_facts
+from mse.segment import END_TOLERANCE_S, Facts, read_facts
 from mse.store import Clip, Description, Shard, Status, refuse_all_failed, versions, write_shard
 
 Described = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]  # values (T, D), valid (T,)
@@ -148,7 +148,7 @@ def facial_shard(
         sound = {clip_id: index for index, clip_id in enumerate(shard.clip_ids)}
 
         def described() -> Iterator[Clip]:
-            for path, rows in groupby(clips.itertuples(), key=lambda row: str(row.media)):
+            for path, rows in groupby(clips, key=lambda row: row.media):
                 with ExitStack() as stack:
                     reader = None
                     for row in rows:
@@ -164,7 +164,7 @@ def facial_shard(
         write_shard(out, description, not_all_failed(told, str(facts)))
 
 
-def _unseen(row: Any, description: Description) -> Clip | None:
+def _unseen(row: Facts, description: Description) -> Clip | None:
     """A clip of which nothing can be seen; None where its recording is to be looked at."""
     status = Status[row.status]
     if status not in (Status.ok, Status.cut, Status.no_stream):
@@ -174,7 +174,9 @@ def _unseen(row: Any, description: Description) -> Clip | None:
     return None
 
 
-def _looked_at(row: Any, reader: Any, samples: npt.NDArray[np.int16], extractor: Any, description: Description) -> Clip:
+def _looked_at(
+    row: Facts, reader: Any, samples: npt.NDArray[np.int16], extractor: Any, description: Description
+) -> Clip:
     from mse.features.facial import facts_of
 
     try:

@@ -12,7 +12,7 @@ from mse.atomic import replacing
 from mse.config import QualitySettings
 from mse.corpus import read_excluded, read_manifest
 from mse.progress import say
-from mse.segment import read_facts
+from mse.segment import Facts, read_facts
 from mse.store import Shard, Status
 from mse.tables import read_table
 from mse.transcribe import read_transcripts
@@ -107,7 +107,7 @@ def unfit(judged: pd.DataFrame, modality: str) -> "pd.Series[bool]":
 
 
 def _segment_columns(facts: Sequence[Path]) -> pd.DataFrame:
-    table = pd.concat([read_facts(path) for path in facts], ignore_index=True)
+    table = pd.DataFrame([row for path in facts for row in read_facts(path)], columns=Facts._fields)
     table = table.rename(columns={"status": "segment", "message": "segment_message"})
     return table[["clip_id", "segment", "segment_message", *SOUND]]
 

@@ -5,41 +5,67 @@ A clip that can't be used becomes a row with a status and a message; it never st
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from mse import media
-from mse.atomic import replacing
 from mse.config import SegmentSettings
 from mse.loudness import Samples, clipping, loudness_dbfs, snr_db
 from mse.progress import track
+from mse.rows import Window, read_rows, write_rows
 from mse.store import Clip, Description, Status, versions, write_shard
-from mse.tables import read_table
 
 END_TOLERANCE_S = 0.1  # containers round their duration; a clip may end this much later unremarked
-SOUND_MEASURES = "loudness_dbfs", "clipping", "snr_db"  # columns of the facts (mse.loudness)
 NO_SOUND: Samples = np.zeros(0, np.int16)
 
 
-def segment_shard(clips: pd.DataFrame, out: Path, facts: Path, dataset: str, settings: SegmentSettings) -> None:
+class Facts(NamedTuple):
+    """What a clip's recording holds.
+
+    Attributes:
+        clip_id, media: as in the manifest.
+        start_s, end_s: the window that can be used (seconds); NaN where it is not known.
+        status: name of a Status.
+        message: what is wrong, if anything.
+        duration_s: length of the window, 0 where nothing can be used.
+        has_video: whether the recording has a picture.
+        loudness_dbfs, clipping, snr_db: of the sound (mse.loudness), NaN without any.
+    """
+
+    clip_id: str
+    media: str
+    start_s: float
+    end_s: float
+    status: str
+    message: str
+    duration_s: float
+    has_video: bool
+    loudness_dbfs: float
+    clipping: float
+    snr_db: float
+
+
+def segment_shard(clips: Sequence[Window], out: Path, facts: Path, dataset: str, settings: SegmentSettings) -> None:
     """Cut the sound of a shard's clips out of their recordings.
 
     Args:
-        clips: rows of the manifest (clip_id, media, start_s, end_s).
+        clips: where each lies.
         out: shard file of mono PCM at 16 kHz.
-        facts: CSV with one row a clip: the window really used, what the file holds, status and message.
+        facts: CSV of Facts, one row a clip.
         dataset: the corpus's name, for the record.
         settings: limits of a clip's length.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Facts] = []
+    recordings: dict[str, list[Window]] = {}
+    for window in clips:
+        recordings.setdefault(window.media, []).append(window)
 
     def cut() -> Iterator[Clip]:
-        for path, same in clips.groupby("media", sort=False):
-            for clip, row in _cut_recording(Path(str(path)), same, settings):
+        for path, same in recordings.items():
+            for clip, row in _cut_recording(Path(path), same, settings):
                 rows.append(row)
                 yield clip
 
@@ -53,20 +79,19 @@ def segment_shard(clips: pd.DataFrame, out: Path, facts: Path, dataset: str, set
         versions("ffmpeg-python"),
     )
     write_shard(out, description, track(cut(), f"segment {out.stem}", len(clips)))
-    with replacing(facts) as partial:
-        pd.DataFrame(rows).to_csv(partial, index=False)
+    write_rows(facts, rows, Facts)
 
 
-def _cut_recording(path: Path, clips: pd.DataFrame, settings: SegmentSettings) -> Iterator[tuple[Clip, dict[str, Any]]]:
+def _cut_recording(path: Path, clips: Sequence[Window], settings: SegmentSettings) -> Iterator[tuple[Clip, Facts]]:
     """The clips of one recording, whose sound is decoded once."""
     try:
         info = media.probe(path)
     except media.MediaError as e:
         status = Status.unreadable if os.path.isfile(path) else Status.missing
-        for row in clips.itertuples():
-            yield _unusable(row, status, str(e))
+        for clip in clips:
+            yield _unusable(clip, status, str(e))
         return
-    cuts = [(row, *_window(row, info, path, settings)) for row in clips.itertuples()]
+    cuts = [(clip, *_window(clip, info, path, settings)) for clip in clips]
     usable = [(start_s, end_s) for _, start_s, end_s, status, _ in cuts if status.usable]
     if usable != sorted(usable, key=lambda window: window[0]):  # the sound is read once, from front to back
         cuts.sort(key=lambda cut: cut[1])
@@ -74,9 +99,9 @@ def _cut_recording(path: Path, clips: pd.DataFrame, settings: SegmentSettings) -
     latest_s = max((end_s for _, end_s in usable), default=0.0)
     with contextlib.closing(media.iter_audio(path, origin_s, latest_s)) as blocks:
         sound = _Sound(path, blocks if info.has_audio else iter(()), origin_s)
-        for row, start_s, end_s, status, message in cuts:
+        for clip, start_s, end_s, status, message in cuts:
             if not status.usable:
-                yield _unusable(row, status, message)
+                yield _unusable(clip, status, message)
                 continue
             samples = sound.window(start_s, end_s)
             length_s = len(samples) / media.SAMPLE_RATE_HZ
@@ -85,18 +110,9 @@ def _cut_recording(path: Path, clips: pd.DataFrame, settings: SegmentSettings) -
             elif length_s < end_s - start_s - END_TOLERANCE_S:
                 status = Status.cut
                 message = f"{path}: sound for {length_s:.2f} of the clip's {end_s - start_s:.2f} s"
-            facts = {
-                "clip_id": row.clip_id,
-                "media": row.media,
-                "start_s": start_s,
-                "end_s": end_s,
-                "status": status.name,
-                "message": message,
-                "duration_s": round(end_s - start_s, 3),
-                "has_video": info.has_video,
-                **_measures(samples),
-            }
-            yield _pcm(row.clip_id, samples, status, message), facts
+            used = clip._replace(start_s=start_s, end_s=end_s)
+            facts = _facts(used, end_s - start_s, status, message, samples, info.has_video)
+            yield _pcm(clip.clip_id, samples, status, message), facts
 
 
 class _Sound:
@@ -140,11 +156,13 @@ class _Sound:
             return None
 
 
-def _window(row: Any, info: media.MediaInfo, path: Path, settings: SegmentSettings) -> tuple[float, float, Status, str]:
+def _window(
+    clip: Window, info: media.MediaInfo, path: Path, settings: SegmentSettings
+) -> tuple[float, float, Status, str]:
     """Start and end (seconds) of what can be used of a clip, and whether that is enough."""
-    start_s = 0.0 if np.isnan(row.start_s) else row.start_s
+    start_s = 0.0 if np.isnan(clip.start_s) else clip.start_s
     length_s = info.duration_s
-    end_s = length_s if np.isnan(row.end_s) else row.end_s
+    end_s = length_s if np.isnan(clip.end_s) else clip.end_s
     if start_s >= length_s:
         return (
             start_s,
@@ -167,22 +185,34 @@ def _window(row: Any, info: media.MediaInfo, path: Path, settings: SegmentSettin
     return start_s, end_s, status, message
 
 
-def _unusable(row: Any, status: Status, message: str) -> tuple[Clip, dict[str, Any]]:
-    facts = {name: getattr(row, name) for name in ("clip_id", "media", "start_s", "end_s")}
-    facts |= {"status": status.name, "message": message, "duration_s": 0.0, "has_video": False}
-    facts |= _measures(NO_SOUND)
-    return _pcm(row.clip_id, NO_SOUND, status, message), facts
+def _unusable(clip: Window, status: Status, message: str) -> tuple[Clip, Facts]:
+    return _pcm(clip.clip_id, NO_SOUND, status, message), _facts(clip, 0.0, status, message, NO_SOUND, False)
 
 
-def _measures(samples: Samples) -> dict[str, float]:
-    return dict(zip(SOUND_MEASURES, (loudness_dbfs(samples), clipping(samples), snr_db(samples)), strict=True))
+def _facts(clip: Window, duration_s: float, status: Status, message: str, samples: Samples, has_video: bool) -> Facts:
+    return Facts(
+        clip.clip_id,
+        clip.media,
+        clip.start_s,
+        clip.end_s,
+        status.name,
+        message,
+        round(duration_s, 3),
+        has_video,
+        loudness_dbfs(samples),
+        clipping(samples),
+        snr_db(samples),
+    )
 
 
 def _pcm(clip_id: str, samples: Samples, status: Status, message: str) -> Clip:
     return Clip(clip_id, samples[:, None], np.ones(len(samples), bool), status, message)
 
 
-def read_facts(path: Path) -> pd.DataFrame:
-    """Read the table that `segment_shard` writes; an unknown time is NaN."""
-    texts = ("clip_id", "media", "status", "message")
-    return read_table(path, texts, ("start_s", "end_s", "duration_s", *SOUND_MEASURES), "mse segment")
+def read_facts(path: Path) -> list[Facts]:
+    """Read the table that `segment_shard` writes.
+
+    Raises:
+        UserError: the file is missing or no such table.
+    """
+    return read_rows(path, Facts, "mse segment")

@@ -18,6 +18,7 @@ from mse.config import Cut, Dataset
 from mse.corpus import Corpus, read_excluded, read_manifest, shard_files
 from mse.corpus.manifest import deal
 from mse.progress import track
+from mse.rows import Window
 from mse.tables import read_table
 
 FRAME_SAMPLES = 512  # what the detector judges at once: 32 ms
@@ -30,19 +31,19 @@ Span = tuple[float, float]  # start and end (seconds)
 Words = Sequence[tuple[str, float, float]]  # each word with its start and end (seconds)
 
 
-def cut_shard(recordings: pd.DataFrame, out: Path, settings: Cut, recognise: Callable[..., Any] | None) -> None:
+def cut_shard(recordings: Sequence[Window], out: Path, settings: Cut, recognise: Callable[..., Any] | None) -> None:
     """Find the utterances of some recordings.
 
     Args:
-        recordings: rows of a manifest whose clips are whole recordings (clip_id, media).
+        recordings: clips that are whole recordings.
         out: CSV with recording (its clip_id), start_s, end_s and message; a recording without speech, or that
             can't be read, is one row without times that says why.
         settings: where to cut.
         recognise: from samples to a Transcript (mse.features.speech); needed to cut at sentences.
     """
     rows: list[dict[str, Any]] = []
-    for row in track(recordings.itertuples(), f"cut {out.stem}", len(recordings), "recordings"):
-        spans, message = _cut_recording(Path(str(row.media)), settings, recognise)
+    for row in track(recordings, f"cut {out.stem}", len(recordings), "recordings"):
+        spans, message = _cut_recording(Path(row.media), settings, recognise)
         found = [{"recording": row.clip_id, "start_s": round(a, 3), "end_s": round(b, 3)} for a, b in spans]
         rows += found or [{"recording": row.clip_id, "message": message}]
     with replacing(out) as partial:

@@ -15,6 +15,7 @@ import pytest
 from mse import media
 from mse.config import FacialSettings, OpenSmileSettings, SegmentSettings
 from mse.extract import acoustic_shard, facial_shard
+from mse.rows import Window
 from mse.segment import read_facts, segment_shard
 from mse.store import Clip, Shard
 from tests.conftest import tone
@@ -138,8 +139,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, portrait_frames: list[np.nd
 @pytest.fixture(scope="module")
 def stages(folder: Path, landmarker: Path) -> Path:
     """Segments and features of all cases as one shard."""
-    clips = pd.DataFrame([(name, str(folder / name), np.nan, np.nan) for name in CASES])
-    clips.columns = ["clip_id", "media", "start_s", "end_s"]
+    clips = [Window(name, str(folder / name), np.nan, np.nan) for name in CASES]
     sound, facts = folder / "sound.h5", folder / "facts.csv"
     segment_shard(clips, sound, facts, "awkward", SegmentSettings(max_s=10))
     acoustic_shard(sound, folder / "acoustic.h5", OpenSmileSettings())
@@ -154,7 +154,7 @@ def clip_of(shard: Path, name: str) -> Clip:
 
 @pytest.mark.parametrize(("name", "case"), CASES.items(), ids=CASES)
 def test_each_gives_features_or_says_why_not(stages: Path, name: str, case: Case) -> None:
-    facts = read_facts(stages / "facts.csv").set_index("clip_id").loc[name]
+    facts = pd.DataFrame(read_facts(stages / "facts.csv")).set_index("clip_id").loc[name]
     assert facts["status"] == case.sound
     assert (facts["message"] == "") == (case.sound == "ok")
     acoustic = clip_of(stages / "acoustic.h5", name)

@@ -26,6 +26,7 @@ from mse.extract import acoustic_shard, facial_shard
 from mse.features.acoustic import OpenSmileExtractor, average_down
 from mse.features.facial import FacialExtractor
 from mse.quality import make_quality, read_quality
+from mse.rows import read_shard
 from mse.segment import read_facts, segment_shard
 from mse.store import Shard, Status
 from mse.transcribe import read_transcripts, transcribe_shard
@@ -59,7 +60,9 @@ def stages(
     rows = [(c, str(corpus / f), s, e, "test", "", "some words", "", "0000") for c, f, s, e, *_ in CLIPS]
     clips = pd.DataFrame(rows, columns=MANIFEST_COLUMNS)
     write_manifest(clips, NONE_EXCLUDED, work / "manifest.csv")
-    segment_shard(clips, work / "sound.h5", work / "facts.csv", "bad", SegmentSettings())
+    segment_shard(
+        read_shard(work / "manifest.csv", "0000"), work / "sound.h5", work / "facts.csv", "bad", SegmentSettings()
+    )
     acoustic_shard(work / "sound.h5", work / "acoustic.h5", OpenSmileSettings())
     facial_shard(work / "facts.csv", work / "sound.h5", work / "facial.h5", "bad", FacialSettings(), landmarker)
     transcribe_shard(
@@ -89,7 +92,7 @@ def test_windows_are_exact(stages: Path, corpus: Path) -> None:
     assert lengths["beyond"] == pytest.approx(16_000, abs=1_600)  # what is there of it
     whole = media.read_audio(corpus / "good.mp4")
     assert np.array_equal(part, whole[8_000:24_000])
-    facts = read_facts(stages / "facts.csv").set_index("clip_id")
+    facts = pd.DataFrame(read_facts(stages / "facts.csv")).set_index("clip_id")
     assert facts.loc["beyond", "end_s"] == pytest.approx(2.0, abs=0.1)
 
 
@@ -136,7 +139,13 @@ def test_corpus_of_nothing_but_missing_files_is_told_as_such(landmarker: Path, t
     rows = [(f"c{i}", "g" * 99 * i + "one.mp4", np.nan, np.nan, "test", "", "words", "", "0000") for i in range(3)]
     clips = pd.DataFrame(rows, columns=MANIFEST_COLUMNS)
     write_manifest(clips, NONE_EXCLUDED, tmp_path / "manifest.csv")
-    segment_shard(clips, tmp_path / "sound.h5", tmp_path / "facts.csv", "bad", SegmentSettings())
+    segment_shard(
+        read_shard(tmp_path / "manifest.csv", "0000"),
+        tmp_path / "sound.h5",
+        tmp_path / "facts.csv",
+        "bad",
+        SegmentSettings(),
+    )
     acoustic_shard(tmp_path / "sound.h5", tmp_path / "acoustic.h5", OpenSmileSettings())
     sound = tmp_path / "sound.h5"
     facial_shard(tmp_path / "facts.csv", sound, tmp_path / "facial.h5", "bad", FacialSettings(), landmarker)

@@ -34,6 +34,7 @@ from mse.features.speech import Recogniser
 from mse.predict import predict
 from mse.quality import make_quality, read_quality
 from mse.released import import_released
+from mse.rows import Window, read_rows, read_shard
 from mse.score import score
 from mse.segment import segment_shard
 from mse.train import train
@@ -196,10 +197,9 @@ def extract(dataset: Dataset, root: Path, work: Path, landmarker: Path, whisper:
     manifest = work / "manifest.csv"
     shards: dict[str, list[Path]] = {}
     for shard in sorted(set(read_manifest(manifest)["shard"])):
-        clips = read_manifest(manifest)
         sound, facts = work / f"segments/{shard}.h5", work / f"segments/{shard}.csv"
         settings = segment_settings(Config(), dataset)
-        segment_shard(clips[clips["shard"] == shard], sound, facts, "mini", settings)
+        segment_shard(read_shard(manifest, shard), sound, facts, "mini", settings)
         if "acoustic" in dataset.modalities:
             acoustic_shard(sound, work / f"acoustic/{shard}.h5", OpenSmileSettings())
         if "facial" in dataset.modalities:
@@ -341,7 +341,10 @@ def test_bad_clips_of_meld_are_left_out_with_reasons_and_long_ones_cut(
     assert set(reasons.index) == {"train_dia125_utt3", "valid_dia110_utt7", "test_dia38_utt4"}
     assert "damaged" in reasons["train_dia125_utt3"]
     settings = segment_settings(Config(), dataset)
-    segment_shard(corpus.clips, tmp_path / "s.h5", tmp_path / "s.csv", "meld", settings)
+    write_manifest(corpus.clips, corpus.excluded, tmp_path / "m.csv")
+    segment_shard(
+        read_rows(tmp_path / "m.csv", Window, "mse manifest"), tmp_path / "s.h5", tmp_path / "s.csv", "meld", settings
+    )
     facts = pd.read_csv(tmp_path / "s.csv").set_index("clip_id")
     assert facts.loc["test_dia7_utt1", "duration_s"] == 30
     assert "clip lasts 33.0 s, cut to 30 s" in facts.loc["test_dia7_utt1", "message"]
@@ -363,7 +366,7 @@ def test_folder_of_videos_becomes_utterances(
     write_manifest(corpus.clips, corpus.excluded, work / "recordings/manifest.csv")
     recognise = Recogniser(TranscribeSettings(), models("whisper-tiny.en"), "en")
     for shard in sorted(set(corpus.clips["shard"])):
-        some = corpus.clips[corpus.clips["shard"] == shard]
+        some = read_shard(work / "recordings/manifest.csv", shard)
         cut_shard(some, work / f"recordings/{shard}.csv", dataset.cut, recognise)
     cut = read_cut_corpus(dataset, work / "recordings")
     assert cut.clips["clip_id"].tolist() == ["Süd/silent 好", "bad", "two_0001", "two_0002", "two_0003"]

@@ -10,6 +10,7 @@ import pytest
 from mse import media
 from mse.config import SegmentSettings
 from mse.loudness import loudness_dbfs
+from mse.rows import Window
 from mse.segment import _Sound, read_facts, segment_shard
 from mse.store import Shard
 from tests.conftest import grey_frames, tone
@@ -26,11 +27,10 @@ def cut(
     recording: Path, windows: list[tuple[float, float]], folder: Path
 ) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """The sound of each clip, and the facts."""
-    rows = [(f"{start:g}-{end:g}", str(recording), start, end) for start, end in windows]
-    clips = pd.DataFrame(rows, columns=["clip_id", "media", "start_s", "end_s"])
+    clips = [Window(f"{start:g}-{end:g}", str(recording), start, end) for start, end in windows]
     segment_shard(clips, folder / "sound.h5", folder / "facts.csv", "d", SegmentSettings())
     with Shard(folder / "sound.h5") as shard:
-        return {clip.clip_id: clip.values[:, 0] for clip in shard}, read_facts(folder / "facts.csv")
+        return {clip.clip_id: clip.values[:, 0] for clip in shard}, pd.DataFrame(read_facts(folder / "facts.csv"))
 
 
 def test_windows_are_slices_of_the_whole(recording: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from mse.corpus import MANIFEST_COLUMNS, write_manifest
 from mse.errors import UserError
 from mse.extract import acoustic_shard, facial_shard
 from mse.quality import make_quality
+from mse.rows import read_shard
 from mse.segment import segment_shard
 from mse.show import DPI, draw, font_families, show
 from mse.transcribe import read_transcripts, transcribe_shard
@@ -56,7 +57,7 @@ def work(
     clips = pd.DataFrame(rows, columns=MANIFEST_COLUMNS)
     write_manifest(clips, pd.DataFrame(columns=["clip_id", "reason"]), folder / "manifest.csv")
     sound, facts = folder / "segments" / "0000.h5", folder / "segments" / "0000.csv"
-    segment_shard(clips, sound, facts, "made", SegmentSettings())
+    segment_shard(read_shard(folder / "manifest.csv", "0000"), sound, facts, "made", SegmentSettings())
     sets = {"egemaps": OpenSmileSettings(), "whole": OpenSmileSettings(feature_set="GeMAPSv01b", level="functionals")}
     shards = {name: folder / "features" / "acoustic" / name / "0000.h5" for name in sets}
     for name, settings in sets.items():

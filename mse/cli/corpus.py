@@ -101,9 +101,9 @@ def cut(
     settings: Settings = None,
 ) -> None:
     """Cut recordings into utterances, at pauses or at the ends of sentences."""
-    from mse.corpus import read_shard
     from mse.features.speech import Recogniser
     from mse.fetch import model_folder
+    from mse.rows import read_shard
     from mse.utterances import cut_shard
 
     chosen = config.settings(config.Cut, settings)

@@ -43,7 +43,7 @@ def segment(
     settings: Settings = None,
 ) -> None:
     """Cut the sound of a shard's clips out of their recordings."""
-    from mse.corpus import read_shard
+    from mse.rows import read_shard
     from mse.segment import segment_shard
 
     clips = read_shard(manifest, shard)

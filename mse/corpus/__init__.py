@@ -7,7 +7,6 @@ from mse.corpus.manifest import (
     SPLITS,
     read_excluded,
     read_manifest,
-    read_shard,
     shard_files,
     write_manifest,
 )
@@ -20,7 +19,6 @@ __all__ = [
     "read_corpus",
     "read_excluded",
     "read_manifest",
-    "read_shard",
     "require_root",
     "say_corpus",
     "shard_files",

@@ -57,19 +57,6 @@ def read_excluded(manifest: Path) -> pd.DataFrame:
     return read_table(manifest.with_name("excluded.csv"), ("clip_id", "reason"), (), "mse manifest")
 
 
-def read_shard(path: Path, shard: str) -> pd.DataFrame:
-    """The clips of one shard of a manifest.
-
-    Raises:
-        UserError: the manifest has no such shard.
-    """
-    manifest = read_manifest(path)
-    clips = manifest[manifest["shard"] == shard]
-    if clips.empty:
-        raise UserError(f"{path}: no shard {shard!r}; there is {', '.join(sorted(set(manifest['shard'])))}")
-    return clips
-
-
 def shard_files(manifest: Path, folder: Path, suffix: str) -> list[Path]:
     """The files of all shards in a folder, in order."""
     return [folder / f"{shard}{suffix}" for shard in sorted(set(read_manifest(manifest)["shard"]))]
