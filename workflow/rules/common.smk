@@ -136,11 +136,6 @@ def corpus_media(wildcards):
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
-def released_mb(wildcards, input):
-    """A pickle is read whole; twice its size covers what is written meanwhile."""
-    return 1000 + 2 * input.size_mb
-
-
 # --- the manifest, once it is there ---
 
 
@@ -193,6 +188,14 @@ def fetched(model):
     return [] if by_hand or folder.parent != places.MODELS else str(mark)
 
 
+# Sets of acoustic features that a speech model makes, not openSMILE.
+HEARD_BY_MODEL = "|".join(
+    re.escape(name)
+    for name, made_by in CONFIG.acoustic_sets.items()
+    if isinstance(made_by, mse_config.SpeechModelSettings)
+)
+
+
 def acoustic_set(wildcards):
     return CONFIG.acoustic_sets[wildcards.set]
 
@@ -201,21 +204,8 @@ def acoustic_json(wildcards):
     return as_json(acoustic_set(wildcards))
 
 
-def acoustic_model(wildcards):
-    made_by = acoustic_set(wildcards)
-    reads = isinstance(made_by, mse_config.SpeechModelSettings)
-    return fetched(made_by.model) if reads else []
-
-
-def acoustic_threads(wildcards):
-    """openSMILE has one thread."""
-    reads = isinstance(acoustic_set(wildcards), mse_config.SpeechModelSettings)
-    return SPEECH_MODEL_THREADS if reads else 1
-
-
-def acoustic_mb(wildcards):
-    reads = isinstance(acoustic_set(wildcards), mse_config.SpeechModelSettings)
-    return 4000 if reads else 1000
+def speech_model(wildcards):
+    return fetched(acoustic_set(wildcards).model)
 
 
 def cut_model(wildcards):
@@ -359,21 +349,9 @@ def checkpoint_files(wildcards):
     ]
 
 
-def convert_mb(wildcards):
-    """The largest file is mapped whole; layers are checked one at a time in float32."""
-    largest = max(places.weights_mb(CHECKPOINTS[wildcards.backbone]), default=0)
-    return 1500 + round(1.3 * largest)
-
-
 def llm_mark(wildcards):
     return str(places.model_mark(wildcards.backbone, backbone(wildcards.backbone)))
 
 
 def llm_folder(wildcards):
     return str(places.model_folder(wildcards.backbone, backbone(wildcards.backbone)))
-
-
-def llm_mb(wildcards):
-    folder = CHECKPOINTS.get(wildcards.backbone, Path(llm_folder(wildcards)))
-    chosen = experiment(wildcards)
-    return places.job_mb(folder, chosen.backbone, chosen.train, chosen.adapter)

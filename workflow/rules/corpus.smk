@@ -11,8 +11,8 @@ rule fetch:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=3000,
-        runtime=30,
+        mem_mb=growing(3000),
+        runtime=growing(30),
     params:
         entry=registry_entry,
     message:
@@ -35,8 +35,8 @@ rule demo:
         "../../environment.yml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         version=STAGES["demo"],
     message:
@@ -59,8 +59,8 @@ checkpoint recordings:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         dataset=dataset_json,
         media=corpus_media,
@@ -85,8 +85,8 @@ rule cut:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=minutes(60, of_gigabyte=100),
     params:
         clips=recording_digest,
         language=lambda wildcards: dataset(wildcards.dataset).language,
@@ -117,8 +117,8 @@ checkpoint released:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=released_mb,
-        runtime=60,
+        mem_mb=growing(released_mb),
+        runtime=growing(60),
     params:
         dataset=dataset_json,
         version=STAGES["import"],
@@ -144,8 +144,8 @@ checkpoint manifest:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         dataset=dataset_json,
         media=corpus_media,

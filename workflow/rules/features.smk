@@ -17,8 +17,8 @@ rule segment:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=minutes(10, of_gigabyte=5),
     params:
         clips=shard_digest,
         settings=segment_json,
@@ -33,7 +33,6 @@ rule segment:
 rule acoustic:
     input:
         sound="work/{dataset}/segments/{shard}.h5",
-        model=acoustic_model,
     output:
         "work/{dataset}/features/acoustic/{set}/{shard}.h5",
     log:
@@ -42,12 +41,12 @@ rule acoustic:
         "benchmarks/{dataset}/acoustic/{set}/{shard}.tsv"
     wildcard_constraints:
         dataset=RAW,
+        set=rf"(?!({HEARD_BY_MODEL or '(?!)'})/)[A-Za-z0-9][\w.-]*",
     conda:
         "../../environment.yml"
-    threads: acoustic_threads
     resources:
-        mem_mb=acoustic_mb,
-        runtime=60,
+        mem_mb=growing(1000),
+        runtime=minutes(10, of_sound=0.5),
     params:
         settings=acoustic_json,
         version=STAGES["acoustic"],
@@ -56,6 +55,20 @@ rule acoustic:
     shell:
         "mse acoustic {input.sound:q} --out {output:q} --threads {threads}"
         " --settings {params.settings:q} 2>&1 | tee {log:q}"
+
+
+use rule acoustic as speech_model with:
+    input:
+        sound="work/{dataset}/segments/{shard}.h5",
+        model=speech_model,
+    wildcard_constraints:
+        dataset=RAW,
+        set=HEARD_BY_MODEL or "(?!)",
+    threads: SPEECH_MODEL_THREADS
+    resources:
+        mem_mb=growing(4000),
+        runtime=minutes(20, of_sound=1.5),
+        gpu=1,
 
 
 rule facial:
@@ -75,8 +88,8 @@ rule facial:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1500,
-        runtime=120,
+        mem_mb=growing(1500),
+        runtime=minutes(10, of_sound=1.5),
     params:
         settings=as_json(CONFIG.facial),
         version=STAGES["facial"],
@@ -101,8 +114,8 @@ rule transcribe:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=growing(1500),
+        runtime=minutes(20, of_sound=1.5),
     params:
         language=lambda wildcards: dataset(wildcards.dataset).language,
         settings=as_json(CONFIG.transcribe),
@@ -130,8 +143,8 @@ rule quality:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         stages=stage_options("facts", "facial", "transcripts"),
         sets=set_options,
@@ -161,8 +174,8 @@ rule assemble:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         dataset=dataset_json,
         stages=stage_options("facial"),

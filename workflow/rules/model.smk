@@ -15,8 +15,8 @@ rule convert:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=convert_mb,
-        runtime=60,
+        mem_mb=growing(convert_mb),
+        runtime=growing(60),
     params:
         checkpoint=lambda wildcards: str(CHECKPOINTS[wildcards.backbone]),
         version=STAGES["convert"],
@@ -42,8 +42,9 @@ rule train:
         "../../environment.yml"
     threads: threads_of
     resources:
-        mem_mb=llm_mb,
-        runtime=720,
+        mem_mb=growing(llm_mb),
+        runtime=growing(720),
+        gpu=1,
     params:
         llm=llm_folder,
         backbone=backbone_json,
@@ -75,8 +76,9 @@ rule predict:
         "../../environment.yml"
     threads: threads_of
     resources:
-        mem_mb=llm_mb,
-        runtime=120,
+        mem_mb=growing(llm_mb),
+        runtime=growing(120),
+        gpu=1,
     params:
         llm=llm_folder,
         backbone=backbone_json,
@@ -104,8 +106,9 @@ rule zero_shot:
         "../../environment.yml"
     threads: threads_of
     resources:
-        mem_mb=llm_mb,
-        runtime=120,
+        mem_mb=growing(llm_mb),
+        runtime=growing(120),
+        gpu=1,
     params:
         llm=llm_folder,
         backbone=backbone_json,
@@ -130,8 +133,8 @@ rule linear:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=growing(16000),
+        runtime=growing(240),
     params:
         sets=[f"--acoustic-set={name}" for name in CONFIG.adapter.acoustic_sets],
         version=STAGES["linear"],

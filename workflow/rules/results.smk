@@ -16,8 +16,8 @@ rule score:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         decoding=decoding,
         samples=CONFIG.bootstrap_samples,
@@ -57,8 +57,8 @@ rule plot_training:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     message:
         "Drawing the training curves of {wildcards.dataset} with {wildcards.backbone}"
     shell:
@@ -78,8 +78,8 @@ rule plot_predictions:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     message:
         "Drawing the predictions for {wildcards.dataset} with {wildcards.backbone}"
     shell:
@@ -98,8 +98,8 @@ rule plot_coverage:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     message:
         "Drawing the coverage of {wildcards.dataset}"
     shell:
@@ -118,8 +118,8 @@ rule plot_comparison:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     message:
         "Drawing the models of {wildcards.dataset} with {wildcards.backbone} beside each other"
     shell:
