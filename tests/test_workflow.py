@@ -1,11 +1,8 @@
 """The real workflow, from videos to the table, on a cut-down demo corpus: every tool is the real one."""
 
-import os
 import pickle
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,51 +16,19 @@ from mse import media
 from mse.adapter import MSEAdapter
 from mse.corpus import SPLITS
 from mse.data import ClipDataset
-from mse.demo.recipe import load_recipe
-from tests.conftest import MODELS, ROOT
+from tests.checkout import CLIPS, SEEDS, SHORT, TABLE, check_out, planned, snakemake
+from tests.conftest import MODELS
 from tests.originals import write_chatglm
 
-TABLE = "results/demo/smollm2/metrics.csv"
-CLIPS = {"train": 8, "valid": 4, "test": 4}
-SEEDS = ["--config", "seeds=[1, 2]", "bootstrap_samples=100"]
-SHORT = [
-    *SEEDS,
-    "train={pretrain_epochs: 1, schedule_epochs: 1, batch_size: 4}",
-    "baselines=[text-only, picture-only, zero-shot, linear]",
-]
 ROWS = [("text-only", "mean"), ("text-only", "sd"), ("picture-only", "mean"), ("picture-only", "sd")]
 ROWS += [("zero-shot", "single"), ("linear", "single"), ("constant", "single")]
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=1200)
-
-
-def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
-    """Job counts of a dry run."""
-    table = done.stdout.split("Job stats:")[-1].split("total")[0]
-    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
-
-
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], Path]) -> Path:
-    """The project's files in a folder with a space in its name, with a small recipe and the fetched models."""
+    """The project's files in a folder with a space in its name."""
     folder = tmp_path_factory.mktemp("a check out")
-    for name in ("Snakefile", "workflow", "config", "resources", "environment.yml"):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("models"))
-        else:
-            shutil.copy(source, folder / name)
-    for name in ("smollm2", "face_landmarker", "whisper-tiny.en"):
-        models(name)
-    (folder / "resources/models").symlink_to(MODELS)
-    recipe = load_recipe(ROOT / "resources/demo.yaml").cut_down(CLIPS)
-    (folder / "resources/demo.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
-    dataset = folder / "config/datasets/demo.yaml"
-    dataset.write_text(re.sub("shard_clips: .*", "shard_clips: 4", dataset.read_text()))
+    check_out(folder, models)
     return folder
 
 

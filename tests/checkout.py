@@ -1,0 +1,62 @@
+"""The project's files in a folder of their own, with a demo corpus that is cut down, to run the real workflow in."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import yaml
+
+from mse.demo.recipe import load_recipe
+from tests.conftest import MODELS, ROOT
+
+TABLE = "results/demo/smollm2/metrics.csv"
+CLIPS = {"train": 8, "valid": 4, "test": 4}
+SEEDS = ["--config", "seeds=[1, 2]", "bootstrap_samples=100"]
+SHORT = [
+    *SEEDS,
+    "train={pretrain_epochs: 1, schedule_epochs: 1, batch_size: 4}",
+    "baselines=[text-only, picture-only, zero-shot, linear]",
+]
+
+
+def check_out(folder: Path, models: Callable[[str], Path]) -> None:
+    """Fill a folder as a clone would be, with a small recipe and the fetched models."""
+    for name in ("Snakefile", "workflow", "config", "resources", "environment.yml"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("models"))
+        else:
+            shutil.copy(source, folder / name)
+    for name in ("smollm2", "face_landmarker", "whisper-tiny.en"):
+        models(name)
+    (folder / "resources/models").symlink_to(MODELS)
+    recipe = load_recipe(ROOT / "resources/demo.yaml").cut_down(CLIPS)
+    (folder / "resources/demo.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    dataset = folder / "config/datasets/demo.yaml"
+    dataset.write_text(re.sub("shard_clips: .*", "shard_clips: 4", dataset.read_text()))
+
+
+def environment() -> dict[str, str]:
+    """With this environment's commands first."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def snakemake(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None, timeout_s: float = 1200
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    if "--workflow-profile" not in arguments:
+        command[3:3] = ["--cores", "2"]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=env or environment(), timeout=timeout_s, check=False
+    )
+
+
+def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Job counts of a dry run."""
+    table = done.stdout.split("Job stats:")[-1].split("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}

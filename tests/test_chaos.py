@@ -1,0 +1,135 @@
+"""Runs that are killed, that fill the disk, or that may not write: they say so, and what was finished stays finished."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.checkout import TABLE, check_out, environment, snakemake
+
+RUN = ["--config", "seeds=[1]", "bootstrap_samples=100", "baselines=[linear]"]
+RUN += ["train={pretrain_epochs: 2, schedule_epochs: 3, batch_size: 4}", "--", TABLE]
+KILLS = 30
+LONGEST_S = 12.0  # until a kill; planning alone takes two to four seconds
+RESULTS = ["work/demo/quality.csv", "work/demo/dataset.h5", "results/**/*.csv", "results/**/*.safetensors"]
+RESULTS += ["results/**/config.json", "work/demo/**/*.h5", "work/demo/transcripts/*.csv"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], Path]) -> Path:
+    """A checkout whose demo corpus is there."""
+    folder = tmp_path_factory.mktemp("chaos") / "base"
+    folder.mkdir()
+    check_out(folder, models)
+    done = snakemake(folder, "work/demo/manifest.csv")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(base: Path) -> dict[str, bytes]:
+    """What a run that nothing disturbs makes."""
+    folder = copy(base, "undisturbed")
+    done = snakemake(folder, *RUN)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return made(folder)
+
+
+def copy(base: Path, name: str) -> Path:
+    folder = base.with_name(name)
+    shutil.copytree(base, folder, symlinks=True)
+    return folder
+
+
+def made(folder: Path) -> dict[str, bytes]:
+    paths = {path for pattern in RESULTS for path in folder.glob(pattern)}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def finished_jobs(said: str) -> list[str]:
+    """Messages of the jobs that a run finished."""
+    message = dict(re.findall(r"^Job (\d+): (.*)$", said, flags=re.MULTILINE))
+    return [message[number] for number in re.findall(r"^Finished jobid: (\d+)", said, flags=re.MULTILINE)]
+
+
+def killed_run(folder: Path, after_s: float) -> str:
+    """What a run says until SIGKILL ends it and all that it started; all of it, where it ends before."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *RUN]
+    log = folder / "killed.log"
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment(), stdout=said, stderr=said, start_new_session=True
+        )
+        try:
+            process.wait(after_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return log.read_text(errors="replace")
+
+
+def test_killed_thirty_times(base: Path, undisturbed: dict[str, bytes]) -> None:
+    folder = copy(base, "killed")
+    moments = random.Random(7)
+    done: list[str] = []
+    left_behind = 0
+    for _ in range(KILLS):
+        done += finished_jobs(killed_run(folder, moments.uniform(2, LONGEST_S)))
+        left_behind += len(list(folder.glob("work/**/.partial-*")) + list(folder.glob("results/**/.partial-*")))
+        snakemake(folder, "--unlock")
+    last = snakemake(folder, *RUN)
+    assert last.returncode == 0, last.stdout[-3000:] + last.stderr[-3000:]
+    done += finished_jobs(last.stderr + last.stdout)
+    assert made(folder) == undisturbed
+    assert len(done) >= 20 and [job for job, times in Counter(done).items() if times > 1] == []
+    assert left_behind  # at least one kill came while something was written
+
+
+@contextmanager
+def mounted(folder: Path, *options: str) -> Iterator[None]:
+    """A file system at a folder, which keeps its files; skips the test where none may be mounted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no file system may be mounted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_full_disk_is_told_and_costs_nothing_finished(base: Path, undisturbed: dict[str, bytes]) -> None:
+    folder = copy(base, "full")
+    with mounted(folder / "work/demo/features", "-t", "tmpfs", "-o", "size=64k", "tmpfs"):
+        failed = snakemake(folder, "--keep-going", *RUN)
+        assert failed.returncode != 0 and "No space left on device" in failed.stdout + failed.stderr
+        assert not list(folder.glob("work/**/.partial-*"))
+        done = finished_jobs(failed.stderr + failed.stdout)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(folder / "work/demo/features")], check=True)
+        last = snakemake(folder, *RUN)
+        assert last.returncode == 0, last.stdout[-3000:] + last.stderr[-3000:]
+        assert made(folder) == undisturbed
+        assert not set(done) & set(finished_jobs(last.stderr + last.stdout))
+
+
+def test_read_only_results_are_told(base: Path, undisturbed: dict[str, bytes]) -> None:
+    folder = copy(base, "readonly")
+    results = folder / "results"
+    with mounted(results, "-t", "tmpfs", "-o", "ro", "tmpfs"):
+        failed = snakemake(folder, "--keep-going", *RUN)
+        said = failed.stdout + failed.stderr
+        assert failed.returncode != 0 and "Read-only file system" in said and "results" in said
+        subprocess.run(["mount", "-o", "remount,rw", str(results)], check=True)
+        last = snakemake(folder, *RUN)
+        assert last.returncode == 0, last.stdout[-3000:] + last.stderr[-3000:]
+        assert made(folder) == undisturbed
+        assert not set(finished_jobs(said)) & set(finished_jobs(last.stderr + last.stdout))
