@@ -16,6 +16,8 @@ from tests.conftest import MODELS, ROOT
 TABLE = "results/demo/smollm2/metrics.csv"
 CLIPS = {"train": 8, "valid": 4, "test": 4}
 SEEDS = ["--config", "seeds=[1, 2]", "bootstrap_samples=100"]
+RESULTS = ["work/demo/**/*.csv", "work/demo/**/*.h5", "results/**/*.csv"]
+RESULTS += ["results/**/config.json", "results/**/*.safetensors"]
 SHORT = [
     *SEEDS,
     "train={pretrain_epochs: 1, schedule_epochs: 1, batch_size: 4}",
@@ -60,3 +62,15 @@ def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     """Job counts of a dry run."""
     table = done.stdout.split("Job stats:")[-1].split("total")[0]
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
+
+
+def made(folder: Path) -> dict[str, bytes]:
+    """What a run has made, by path."""
+    paths = {path for pattern in RESULTS for path in folder.glob(pattern)}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def finished_jobs(said: str) -> list[str]:
+    """Messages of the jobs that a run finished."""
+    message = dict(re.findall(r"^Job (\d+): (.*)$", said, flags=re.MULTILINE))
+    return [message[number] for number in re.findall(r"^Finished jobid: (\d+)", said, flags=re.MULTILINE)]

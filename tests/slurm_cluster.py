@@ -21,7 +21,7 @@ import psutil
 
 PACKAGES = ["munge", "slurmctld", "slurmd", "slurm-client"]
 PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "squeue", "sinfo", "srun", "scontrol"]
-START_S, STOP_S = 60.0, 30.0
+START_S, STOP_S = 60.0, 5.0
 # Flags that this cluster needs beside the profile's: it has no database of accounts, and its jobs are short.
 FLAGS = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"]
 FLAGS += ["--seconds-between-status-checks", "2", "--slurm-no-account"]

@@ -1,8 +1,7 @@
-"""Runs that are killed, that fill the disk, or that may not write: they say so, and what was finished stays finished."""
+"""Runs that are killed, that fill the disk, or that may not write: they say so, and finished work stays finished."""
 
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -14,14 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import TABLE, check_out, environment, snakemake
+from tests.checkout import TABLE, check_out, environment, finished_jobs, made, snakemake
 
 RUN = ["--config", "seeds=[1]", "bootstrap_samples=100", "baselines=[linear]"]
 RUN += ["train={pretrain_epochs: 2, schedule_epochs: 3, batch_size: 4}", "--", TABLE]
 KILLS = 30
 LONGEST_S = 12.0  # until a kill; planning alone takes two to four seconds
-RESULTS = ["work/demo/quality.csv", "work/demo/dataset.h5", "results/**/*.csv", "results/**/*.safetensors"]
-RESULTS += ["results/**/config.json", "work/demo/**/*.h5", "work/demo/transcripts/*.csv"]
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +45,6 @@ def copy(base: Path, name: str) -> Path:
     folder = base.with_name(name)
     shutil.copytree(base, folder, symlinks=True)
     return folder
-
-
-def made(folder: Path) -> dict[str, bytes]:
-    paths = {path for pattern in RESULTS for path in folder.glob(pattern)}
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
-
-
-def finished_jobs(said: str) -> list[str]:
-    """Messages of the jobs that a run finished."""
-    message = dict(re.findall(r"^Job (\d+): (.*)$", said, flags=re.MULTILINE))
-    return [message[number] for number in re.findall(r"^Finished jobid: (\d+)", said, flags=re.MULTILINE)]
 
 
 def killed_run(folder: Path, after_s: float) -> str:

@@ -1,5 +1,7 @@
-"""The workflow on a real SLURM with the project's profile: a whole run, and what happens when nodes and jobs die."""
+"""The workflow on a real SLURM with the project's profile: a whole run, and one in which a node and jobs die."""
 
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -8,14 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
-from tests.checkout import CLIPS, SEEDS, TABLE, check_out, snakemake
+from tests.checkout import CLIPS, SEEDS, TABLE, check_out, made, snakemake
 from tests.slurm_cluster import FLAGS, Cluster, why_not
 
 PROFILE = ["--workflow-profile", "workflow/profiles/slurm"]
-FEW = ["train={pretrain_epochs: 1, schedule_epochs: 1, batch_size: 4}", "baselines=[zero-shot, linear]"]
-WAIT_S = 300.0
+FEW = ["train={pretrain_epochs: 2, schedule_epochs: 2, batch_size: 4}", "baselines=[zero-shot, linear]"]
+FIGURE = "results/demo/smollm2/figures/predictions.svg"
+WAIT_S = 600.0
 
 
 @pytest.fixture(scope="module")
@@ -29,27 +31,62 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], Path], cluster: Cluster) -> Path:
     """A demo corpus taken to its table, by the login node's one command."""
-    folder = tmp_path_factory.mktemp("on a cluster")
+    folder = tmp_path_factory.mktemp("on a cluster") / "finished"
+    folder.mkdir()
     check_out(folder, models)
-    targets = [TABLE, "results/demo/smollm2/figures/predictions.svg"]
-    done = snakemake(folder, *PROFILE, *FLAGS, *SEEDS, *FEW, "--", *targets, env=cluster.environment)
+    done = snakemake(folder, *PROFILE, *FLAGS, *SEEDS, *FEW, "--", TABLE, FIGURE, env=cluster.environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
     return folder
 
 
-def ended(cluster: Cluster) -> pd.DataFrame:
-    """A row a job that ended: JobId, Name, JobState, NodeList and what else SLURM keeps."""
-    lines = cluster.jobs_file.read_text().splitlines()
-    return pd.DataFrame([dict(part.split("=", 1) for part in line.split() if "=" in part) for line in lines])
+def states(cluster: Cluster) -> pd.DataFrame:
+    """Every job that ended: number, state and nodes."""
+    found = re.findall(r"^JobId=(\d+) .*JobState=(\S+) .*NodeList=(\S+)", cluster.jobs_file.read_text(), re.MULTILINE)
+    return pd.DataFrame(found, columns=["job", "state", "nodes"])
 
 
 def test_whole_run_on_the_cluster(finished: Path, cluster: Cluster) -> None:
     metrics = pd.read_csv(finished / TABLE)
     assert (metrics["n"] == CLIPS["test"]).all() and {"smollm2", "zero-shot", "linear"} <= set(metrics["model"])
     assert (pd.read_csv(finished / "work/demo/quality.csv")["use"] == "full").all()
-    jobs = ended(cluster)
-    assert set(jobs["JobState"]) == {"COMPLETED"} and jobs["NodeList"].nunique() > 1
-    # Sound is cut and described in one job for each of four shards; the table and its figure are one.
-    groups = jobs["Comment"].str.extract(r"group_(\w+)")[0] if "Comment" in jobs else None
-    assert groups is None or groups.value_counts().to_dict() == {"sound": 4, "table": 1}
+    jobs = states(cluster)
+    assert set(jobs["state"]) == {"COMPLETED"} and jobs["nodes"].nunique() > 1
+    # demo, manifest, quality, assemble, zero-shot, linear, one group for the table and its figure, two of each of
+    # train and predict, and for each of four shards: sound as one group, faces, words.
+    assert len(jobs) == 6 + 1 + 4 + 4 * 3
     assert not list((finished / "logs/slurm").rglob("*.log"))  # of failed jobs alone
+
+
+def running(cluster: Cluster, rule: str) -> str:
+    """A node on which a job of a rule runs; empty while there is none."""
+    lines = cluster.run("squeue", "--noheader", "--states=R", "--format=%N %k").splitlines()
+    return next((line.split()[0] for line in lines if f"rule_{rule}" in line), "")
+
+
+def test_dead_node_and_too_little_memory_cost_attempts_alone(finished: Path, cluster: Cluster) -> None:
+    folder = finished.with_name("disturbed")
+    shutil.copytree(finished, folder, symlinks=True)
+    for name in ("work", "results", "logs", ".snakemake"):
+        shutil.rmtree(folder / name)
+    before = len(states(cluster))
+    # Faces take about 600 MB with what runs around them: the first attempt is killed.
+    scarce = ["--set-resources", "facial:mem_mb=400*attempt"]
+    command = [sys.executable, "-m", "snakemake", *PROFILE, *FLAGS, *scarce, *SEEDS, *FEW, "--", TABLE, FIGURE]
+    with (folder / "said.log").open("wb") as said:
+        process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, env=dict(cluster.environment))
+        try:
+            begun = time.monotonic()
+            while not (node := running(cluster, "train")) and process.poll() is None:
+                assert time.monotonic() - begun < WAIT_S
+                time.sleep(1)
+            cluster.crash(node)
+            process.wait(WAIT_S)
+        finally:
+            process.kill()
+            cluster.up(node)
+    told = (folder / "said.log").read_text()
+    assert process.returncode == 0, told[-5000:]
+    ended = states(cluster)[before:]
+    assert "NODE_FAIL" in set(ended["state"]) and (ended["state"] == "FAILED").any()
+    assert "Trying to restart job" in told
+    assert made(folder) == made(finished)

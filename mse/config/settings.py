@@ -301,6 +301,9 @@ class Config(Section):
         ],
         description="variants in results/CORPUS/BACKBONE/ablations/metrics.csv",
     )
+    container: str = Field(
+        "mse.sif", description="image that `snakemake --sdm apptainer` runs the rules in: a file, or docker://..."
+    )
     bootstrap_samples: PositiveInt = Field(2000, description="draws of clips for intervals and tests")
     segment: SegmentSettings = SegmentSettings()
     acoustic: dict[SetName, AcousticSettings | None] = Field(

@@ -133,7 +133,7 @@ rule linear:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing(16000),
+        mem_mb=growing(linear_mb),
         runtime=growing(240),
     params:
         sets=[f"--acoustic-set={name}" for name in CONFIG.adapter.acoustic_sets],

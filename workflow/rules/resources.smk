@@ -49,3 +49,10 @@ def llm_mb(wildcards, input):
     folder = CHECKPOINTS.get(wildcards.backbone, Path(llm_folder(wildcards)))
     chosen = experiment(wildcards)
     return places.job_mb(folder, chosen.backbone, chosen.train, chosen.adapter)
+
+
+def linear_mb(wildcards, input):
+    """Half a MB a clip is enough for 3,072 descriptors, the widest that a released corpus has."""
+    manifest = f"work/{wildcards.dataset}/manifest.csv"
+    with open(manifest, "rb") as lines:
+        return 1500 + 0.5 * sum(1 for _ in lines)
