@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -124,8 +123,14 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.run("scancel", "--user=root", check=False)
-        for name in reversed(self._started):
-            self._stop(name, signal.SIGTERM)
+        for process in reversed(self._started.values()):
+            process.terminate()
+        for process in self._started.values():
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         shutil.rmtree(self._base, ignore_errors=True)
 
     def run(self, *command: str, check: bool = True) -> str:
@@ -182,15 +187,6 @@ class Cluster:
             self._started[name] = subprocess.Popen(
                 command, stdout=said, stderr=said, env=self.environment, start_new_session=True
             )
-
-    def _stop(self, name: str, by: signal.Signals) -> None:
-        process = self._started[name]
-        process.send_signal(by)
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
     def _wait(self, ready: Callable[[], bool], what: str) -> None:
         begun = time.monotonic()
