@@ -56,7 +56,7 @@ def starts(path: Path) -> list[Path]:
     else:
         found = [path] if path.is_file() or record_path(path).is_file() else []
     if not found:
-        raise UserError(f"{path}: no such file, and no {path.name}{SUFFIX} that tells of one")
+        raise UserError(f"{shown(path)}: no such file, and no {path.name}{SUFFIX} beside it that tells of one")
     return found
 
 
@@ -120,7 +120,7 @@ def _record(link: Link) -> Record | None:
         return None
     try:
         return parse(Record, json.loads(path.read_bytes()), path.name)
-    except (UserError, ValueError, TypeError, OSError) as e:  # foreign, of another version, or damaged
+    except (UserError, ValueError, TypeError, OSError, RecursionError) as e:  # foreign, of another version, or damaged
         link.faults.append(f"its record can't be read: {str(e).splitlines()[0]}")
         return None
 

@@ -29,14 +29,14 @@ def print_chain(chain: Chain, files: Sequence[Path], console: Console, full: boo
     _branch(root, chain, files, set(), full)
     console.print(root, highlight=False)
     for made_with, count in _makers(chain).items():
-        console.print(Text(f"{count} made with {made_with}"))
+        console.print(_text(f"{count} made with {made_with}"))
     made = sum(link.record is not None for link in chain.values())
     models = {link.model.name for link in chain.values() if link.model}
     outside = sum(link.from_outside and link.record is None and not link.model for link in chain.values())
     totals = f"{_count(made, 'file')} made, {_count(outside, 'source')}, {_count(len(models), 'model')}: "
     broken = sum(bool(link.faults) for link in chain.values())
     verdict = ("all as recorded", "green") if not broken else (f"{broken} not as recorded", "red")
-    console.print(Text(totals).append(*verdict))
+    console.print(_text(totals).append(*verdict))
 
 
 def _branch(above: Tree, chain: Chain, paths: Sequence[Path], met: set[Path], full: bool) -> None:
@@ -70,16 +70,16 @@ def _line(links: Sequence[Link]) -> Text:
     """One line for a group."""
     first = links[0]
     if first.model:
-        return Text(f"model {first.model.name}").append(f"  {_source(first.model.source)}", "dim")
+        return _text(f"model {first.model.name}").append(_text(f"  {_source(first.model.source)}", "dim"))
     if len(links) == 1:
-        line = Text(shown(first.path))
+        line = _text(shown(first.path))
     else:
         suffixes = ", ".join(sorted({link.path.suffix for link in links}))
         folder = os.path.commonpath([link.path.parent for link in links])
-        line = Text(f"{shown(Path(folder))}/: {len(links)} files {suffixes}")
+        line = _text(f"{shown(Path(folder))}/: {len(links):,} files {suffixes}")
     if first.record:
         seed = f", seed {first.record.seed}" if first.record.seed is not None else ""
-        line.append(f"  mse {first.record.command}{seed}", "dim")
+        line.append(_text(f"  mse {first.record.command}{seed}", "dim"))
     size = sum(max(entry.size_bytes or 0 for _, entry in link.uses) for link in links if link.uses)
     return line if first.record or not size else line.append(f"  {decimal(size)}", "dim")
 
@@ -98,12 +98,15 @@ def _source(source: dict[str, object]) -> str:
 
 def _of_file(link: Link, links: Sequence[Link], full: bool) -> list[Text]:
     """What is said of one file among those that share a line."""
-    lines = [Text(shown(link.path))] if len(links) > 1 and (full or link.faults) else []
+    name = f"{shown(link.path)}: " if len(links) > 1 else ""
+    lines = [_text(f"{name}{fault}", "red") for fault in link.faults]
     if full:
         digests = {entry.sha256 for _, entry in link.uses if entry.shard is None}
         digests |= {link.record.file.sha256} if link.record else set()
-        lines += [Text(f"SHA-256 {digest or 'none: it was missing'}", "dim") for digest in sorted(digests, key=str)]
-    return lines + [Text(fault, "red") for fault in link.faults]
+        lines += [
+            _text(f"{name}SHA-256 {digest or 'none: it was missing'}", "dim") for digest in sorted(digests, key=str)
+        ]
+    return lines
 
 
 def _settings(links: Sequence[Link]) -> list[Text]:
@@ -113,7 +116,7 @@ def _settings(links: Sequence[Link]) -> list[Text]:
         libraries = ", ".join(f"{name} {version}" for name, version in record.made_with.libraries.items())
         lines[f"settings {json.dumps(record.settings, ensure_ascii=False)}"] = None
         lines[f"stage {record.made_with.stage}, {libraries}"] = None
-    return [Text(line, "dim") for line in lines]
+    return [_text(line, "dim") for line in lines]
 
 
 def _makers(chain: Chain) -> dict[str, int]:
@@ -126,6 +129,11 @@ def _makers(chain: Chain) -> dict[str, int]:
             words += [by.platform, by.cpu, *([by.gpu] if by.gpu else [])]
             makers[", ".join(words)] = makers.get(", ".join(words), 0) + 1
     return makers
+
+
+def _text(words: str, style: str = "") -> Text:
+    """Words of records, which anyone may have written: nothing that a terminal would obey."""
+    return Text("".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in words), style)
 
 
 def _count(number: int, what: str) -> str:

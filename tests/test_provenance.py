@@ -159,7 +159,7 @@ def test_chain_goes_back_to_media_and_models(here: Path) -> None:
     assert "results/metrics.csv  mse score" in result.stdout and f"{ADAPTER}/: 2 files" in result.stdout
     assert "work/acoustic/: 2 files .h5  mse acoustic" in result.stdout and "videos/: 7 files .mp4" in result.stdout
     assert "model face_landmarker" in result.stdout and "model llm" in result.stdout
-    assert "21 files made, 10 sources, 2 models: all as recorded" in result.stdout
+    assert "18 files made, 10 sources, 2 models: all as recorded" in result.stdout
     told = {link["path"]: link for link in json.loads(provenance("results/metrics.csv", "--json").stdout)["files"]}
     assert {f"videos/{name}.mp4" for name, _ in CLIPS} | {"videos/clips.csv", "segment.yaml"} <= set(told)
     full = provenance("results/metrics.csv", "--full").stdout
@@ -206,7 +206,7 @@ def other_settings() -> None:
         (append("videos/a.mp4"), {"videos/a.mp4": "not what work/facial/0000.h5 and 2 more were made from"}),
         (Path("videos/a.mp4").unlink, {"videos/a.mp4": "missing, or can't be read"}),
         (Path("videos/gone.mp4").touch, {"videos/gone.mp4": "not what work/facial/0001.h5 and 2 more were made from"}),
-        (append("segment.yaml"), {"segment.yaml": "not what work/segments/0000.csv and 3 more were made from"}),
+        (append("segment.yaml"), {"segment.yaml": "not what work/segments/0000.h5 and 3 more were made from"}),
         (Path("work/facial/0001.h5").unlink, {"work/facial/0001.h5": "missing, or can't be read; its record is here"}),
         (other_settings, {"work/acoustic/0000.h5": "not what work/dataset.h5 and 1 more were made from"}),
         (other_label, {"work/manifest.csv": "not what work/dataset.h5 and 1 more were made from"}),
@@ -225,7 +225,7 @@ def other_settings() -> None:
             {f"{ADAPTER}/{name}": "of an unknown maker: it has no record" for name in
              ("config.json", "adapter.safetensors")},
         ),
-        (append("models/llm/config.json"), {"models/llm/config.json": f"not what {ADAPTER}"}),
+        (append("models/llm/config.json"), {"models/llm/config.json": "not what results/seed-1/predictions.csv and 2 more were"}),
     ],
     ids=lambda value: getattr(value, "__name__", "") if callable(value) else next(iter(value)),
 )  # fmt: skip
@@ -242,12 +242,22 @@ def test_each_break_is_told(here: Path, spoil: Callable[[], None], expected: dic
 
 
 @pytest.mark.parametrize(
-    "text", ["", "no record", "[]", "{}", '{"format_version": 99}', '{"inputs": "../../.."}', "\udcff"]
+    "text",
+    ["", "no record", "[]", "[" * 100_000, "{}", '{"format_version": 99}', '{"inputs": "../../.."}', "\udcff"],
+    ids=["empty", "text", "list", "deep", "nothing", "version", "types", "bytes"],
 )
 def test_record_that_is_none_is_told(here: Path, text: str) -> None:
     record_path(Path("work/dataset.h5")).write_text(text, errors="surrogateescape")
     found = faults("results/metrics.csv")
     assert list(found) == ["work/dataset.h5"] and found["work/dataset.h5"][0].startswith("its record can't be read: ")
+
+
+def test_what_a_record_says_is_no_command_to_a_terminal(here: Path) -> None:
+    record = json.loads(record_path(Path("results/metrics.csv")).read_text())
+    record["inputs"][0]["path"] = "\x1b]0;title\x07[red]x.csv"
+    record_path(Path("results/metrics.csv")).write_text(json.dumps(record))
+    told = provenance("results/metrics.csv").stdout
+    assert "]0;title\ufffd[red]x.csv" in told and "\x1b" not in told and "\x07" not in told
 
 
 def test_adapter_copied_elsewhere_takes_its_record_along(here: Path, tmp_path: Path) -> None:
@@ -277,9 +287,8 @@ def test_files_of_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert faults("predictions.csv") == {
         "predictions.csv": ["of an unknown maker: it has no record, so the chain ends here"]
     }
-    assert "metrics.csv: no such file, and no metrics.csv.provenance.json that tells" in str(
-        provenance("metrics.csv").exception
-    )
+    said = "metrics.csv: no such file, and no metrics.csv.provenance.json beside it that tells of one"
+    assert str(provenance("metrics.csv").exception) == said
 
 
 def test_a_record_that_cant_be_written_costs_no_training(here: Path) -> None:
