@@ -96,11 +96,12 @@ def facial(
     from mse.segment import read_facts
 
     chosen = config.settings(config.FacialSettings, settings)
+    recordings = [Path(clip.media) for clip in read_facts(facts)] if facts.is_file() else []
     with made(
         "facial",
         [out],
         inputs=[facts, segments],
-        sources=[*(Path(clip.media) for clip in read_facts(facts)), *said_files(settings)],
+        sources=[*recordings, *said_files(settings)],
         models=[model],
         settings={"dataset": dataset, "facial": chosen},
     ):
