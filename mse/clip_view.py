@@ -132,6 +132,24 @@ def read_clip(clip_id: str, corpus: str, folder: Path, model: Path) -> ClipView:
     )
 
 
+def clip_files(clip_id: str, folder: Path) -> tuple[list[Path], Path]:
+    """The files that `read_clip` reads of what the workflow has made, and the clip's recording.
+
+    Args:
+        clip_id: of the manifest.
+        folder: work/CORPUS.
+
+    Raises:
+        UserError: there is no such clip, or its recording can't be shown.
+    """
+    row = _manifest_row(folder / "manifest.csv", clip_id)
+    shard = row["shard"]
+    names = [f"segments/{shard}.csv", f"segments/{shard}.h5", f"features/facial/{shard}.h5"]
+    names += [f"features/acoustic/*/{shard}.h5", f"transcripts/{shard}.csv", "quality.csv"]
+    found = [path for name in names for path in sorted(folder.glob(name))]
+    return [folder / "manifest.csv", *found], Path(row["media"])
+
+
 def _manifest_row(manifest: Path, clip_id: str) -> dict[str, Any]:
     """The manifest's row of a clip whose recording is there."""
     table = read_manifest(manifest)

@@ -27,7 +27,7 @@ from mse.metrics import Scorer
 from mse.pretrain import alignment_loss, answer_directions
 from mse.progress import say, track
 from mse.ready import load_llm, reproducible
-from mse.resume import Progress, fingerprint, forget_state, load_state, save_state
+from mse.resume import Progress, fingerprint, load_state, save_state
 
 EXPLODED = 2.0  # times the loss of one who knows nothing of the vocabulary
 
@@ -185,7 +185,8 @@ def train(
 ) -> None:
     """Train an adapter, stop early on the validation split, keep the best epoch.
 
-    A run that was killed goes on after its last whole epoch, and ends with the same bytes.
+    A run that was killed goes on after its last whole epoch, and ends with the same bytes. Its state stays, until
+    `forget_state` is told that all that belongs to the adapter is written.
 
     Args:
         dataset_path: dataset.h5.
@@ -229,7 +230,6 @@ def train(
         llm.read_beforehand([dataset.texts[clip] for clip in clips], settings.batch_size)
         run_epochs(trainer, out, fingerprint(config, dataset_path, llm.device), history)
     adapter.save_pretrained(out)
-    forget_state(out)
 
 
 def run_epochs(trainer: Trainer, folder: Path, run: str, history: Path) -> None:

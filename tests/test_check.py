@@ -120,6 +120,7 @@ def test_long_clips_and_missing_streams_are_told(checked: Check, home: Path) -> 
 
 
 def test_guess_for_a_table_leads_to_the_media(home: Path, tmp_path: Path) -> None:
+    (home / "a.csv.provenance.json").write_text("{}")  # what made a table is none
     write_new("home", home, tmp_path / "home.yaml")
     guessed = read_yaml(tmp_path / "home.yaml")
     columns = guessed["columns"]

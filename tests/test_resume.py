@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mse.adapter import AdapterConfig
 from mse.config import AdapterSettings, TrainSettings
-from mse.resume import STATE_NAME, Progress, fingerprint, load_state, save_state
+from mse.resume import STATE_NAME, Progress, fingerprint, forget_state, load_state, save_state
 from mse.train import train
 from tests.made import make_dataset
 from tests.test_train import MARKS, SHAPE
@@ -35,6 +35,7 @@ PROCESSES = multiprocessing.get_context("forkserver")  # processes that have loa
 
 def trained(data: Path, llm: Path, out: Path, shape: AdapterSettings) -> None:
     train(data, llm, "tiny", MARKS, shape, SETTINGS, 1, out / "adapter", out / "history.csv")
+    forget_state(out / "adapter")
 
 
 def bytes_of(out: Path) -> list[bytes]:

@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner
 
 from mse import media
 from mse.adapter import MSEAdapter
+from mse.cli import app
 from mse.corpus import SPLITS
 from mse.data import ClipDataset
 from tests.checkout import CLIPS, SEEDS, SHORT, TABLE, check_out, planned, snakemake
@@ -100,6 +102,16 @@ def test_adapter_folder_holds_the_adapter_alone(finished: Path) -> None:
     adapter = MSEAdapter.from_pretrained(folder)
     assert (adapter.config.backbone, adapter.config.dataset) == ("smollm2", "demo")
     assert sum(path.stat().st_size for path in folder.iterdir()) < 4_000_000
+
+
+def test_table_is_traced_back_to_recordings_and_models(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished)
+    figures = [str(path) for path in Path("results/demo/smollm2/figures").glob("*.svg")]
+    told = CliRunner().invoke(app, ["provenance", TABLE, *figures, "--full"])
+    assert told.exit_code == 0, told.stdout[-3000:]
+    assert " 3 models: all as recorded" in told.stdout
+    recordings = list(Path("data/demo").glob("*/*.mp4"))
+    assert len(recordings) > 5 and all(str(path) in told.stdout for path in recordings)
 
 
 def test_second_call_has_nothing_to_do(finished: Path) -> None:

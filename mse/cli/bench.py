@@ -8,6 +8,7 @@ import typer
 from mse import config
 from mse.atomic import replacing
 from mse.cli.options import MODEL, BackboneFile, DatasetIndex, LLMFolder, Settings, app
+from mse.provenance import made, said_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,9 +35,19 @@ def train(
     """Time and memory of a training step and an evaluation batch, beside the published procedure's: ratios."""
     from mse.bench.train import Job, bench_train
 
-    chosen = config.settings(config.TrainSettings, settings)
-    table = bench_train(Job(dataset, llm, config.settings(config.Backbone, backbone), chosen, rounds, words, profile))
-    _show(table, out)
+    job = Job(
+        dataset,
+        llm,
+        config.settings(config.Backbone, backbone),
+        config.settings(config.TrainSettings, settings),
+        rounds,
+        words,
+        profile,
+    )
+    said = {"backbone": job.backbone, "train": job.settings, "rounds": rounds, "words": words}
+    read = said_files(backbone, settings)
+    with made("bench train", [out], inputs=[dataset], sources=read, models=[llm], settings=said):
+        _show(bench_train(job), out)
 
 
 @bench_app.command()
@@ -54,7 +65,9 @@ def extract(
     """CPU time, wall time and memory of extraction, beside the bare libraries on the same videos: ratios."""
     from mse.bench.extract import bench_extract
 
-    _show(bench_extract(videos, model, rounds, clips, cut, floor), out, decimals=3)
+    said = {"clips": clips, "cut": cut, "floor": floor, "rounds": rounds}
+    with made("bench extract", [out], sources=videos, models=[model], settings=said):
+        _show(bench_extract(videos, model, rounds, clips, cut, floor), out, decimals=3)
 
 
 def _show(table: "pd.DataFrame", out: Path | None, decimals: int = 2) -> None:

@@ -11,6 +11,7 @@ from mse import config
 from mse.backbones.places import checkpoint_folder
 from mse.cli.options import CORPUS, ConfigFile, DatasetFile, DatasetIndex, ModelsFolder, Out, Settings, app
 from mse.errors import UserError
+from mse.provenance import Rows, made, said_files
 
 corpus_app = typer.Typer(help="Look at a corpus before a run, or describe a new one.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus", rich_help_panel=CORPUS)
@@ -69,7 +70,11 @@ def demo(
     from mse.demo.build import build
     from mse.demo.recipe import load_recipe
 
-    build(load_recipe(recipe), out, models / "face_landmarker" / "face_landmarker.task", jobs, seed)
+    landmarker = models / "face_landmarker" / "face_landmarker.task"
+    chosen = load_recipe(recipe)
+    drawn = chosen.seed if seed is None else seed
+    with made("demo", [out / "clips.csv"], sources=[recipe], models=[landmarker], seed=drawn):
+        build(chosen, out, landmarker, jobs, seed)
 
 
 @app.command(rich_help_panel=CORPUS)
@@ -81,12 +86,24 @@ def manifest(
     ] = None,
 ) -> None:
     """Check a corpus's tables, clip by clip, and deal the clips out to shards. Writes excluded.csv beside it."""
-    from mse.corpus import read_corpus, say_corpus, write_manifest
+    from mse.corpus import read_corpus, say_corpus, shard_files, write_manifest
+    from mse.corpus.sources import table_files
     from mse.utterances import read_cut_corpus
 
     described = config.settings(config.Dataset, dataset)
-    corpus = read_cut_corpus(described, recordings) if recordings else read_corpus(described)
-    write_manifest(corpus.clips, corpus.excluded, out)
+    cut: list[Path] = []
+    if recordings:
+        whole = recordings / "manifest.csv"
+        cut = [whole, whole.with_name("excluded.csv"), *shard_files(whole, recordings, ".csv")]
+    with made(
+        "manifest",
+        [out, out.with_name("excluded.csv")],
+        inputs=cut,
+        sources=[*([] if recordings else table_files(described)), *said_files(dataset)],
+        settings={"dataset": described},
+    ):
+        corpus = read_cut_corpus(described, recordings) if recordings else read_corpus(described)
+        write_manifest(corpus.clips, corpus.excluded, out)
     say_corpus(corpus)
 
 
@@ -109,8 +126,17 @@ def cut(
     chosen = config.settings(config.Cut, settings)
     heard = config.settings(config.TranscribeSettings, speech)
     sentences = chosen.at == "sentences"
-    recognise = Recogniser(heard, model_folder(heard.model, models), language) if sentences else None
-    cut_shard(read_shard(recordings, shard), out, chosen, recognise)
+    model = model_folder(heard.model, models) if sentences else None
+    clips = read_shard(recordings, shard)
+    with made(
+        "cut",
+        [out],
+        inputs=[Rows(recordings, shard, clips)],
+        sources=[*(Path(clip.media) for clip in clips), *said_files(speech, settings)],
+        models=[model],
+        settings={"cut": chosen} | ({"transcribe": heard, "language": language} if sentences else {}),
+    ):
+        cut_shard(clips, out, chosen, Recogniser(heard, model, language) if model else None)
 
 
 @corpus_app.command("check")
@@ -156,9 +182,15 @@ def import_(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the manifest and the shards.")],
 ) -> None:
     """Turn features that others released (MMSA's files, or lists of records) into a manifest and shards."""
+    from mse.corpus.sources import table_files
     from mse.released import import_released
 
-    import_released(name, config.settings(config.Dataset, dataset), out)
+    described = config.settings(config.Dataset, dataset)
+    outputs = [out / "manifest.csv", out / "excluded.csv"]
+    sources = [*table_files(described), *said_files(dataset)]
+    with made("import", outputs, sources=sources, settings={"dataset": described, "name": name}):
+        import_released(name, described, out)
+        outputs += sorted((out / "features").glob("*/*.h5"))
 
 
 @app.command(rich_help_panel=CORPUS)
@@ -178,7 +210,9 @@ def export(
     """Write our features as other toolkits read them."""
     from mse.export import export_mmsa
 
-    export_mmsa(dataset, out, tokenizer, max_frames, format.value)
+    said = {"format": format, "max_frames": max_frames}
+    with made("export", [out], inputs=[dataset], models=[tokenizer], settings=said):
+        export_mmsa(dataset, out, tokenizer, max_frames, format.value)
 
 
 @app.command(rich_help_panel=CORPUS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from mse.cli.options import (
     app,
 )
 from mse.errors import UserError
+from mse.provenance import Rows, made, said_files
 
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")]
 
@@ -46,8 +48,15 @@ def segment(
     from mse.rows import read_shard
     from mse.segment import segment_shard
 
-    clips = read_shard(manifest, shard)
-    segment_shard(clips, out, facts, dataset, config.settings(config.SegmentSettings, settings))
+    clips, chosen = read_shard(manifest, shard), config.settings(config.SegmentSettings, settings)
+    with made(
+        "segment",
+        [out, facts],
+        inputs=[Rows(manifest, shard, clips)],
+        sources=[*(Path(clip.media) for clip in clips), *said_files(settings)],
+        settings={"dataset": dataset, "segment": chosen},
+    ):
+        segment_shard(clips, out, facts, dataset, chosen)
 
 
 @app.command(rich_help_panel=FEATURES)
@@ -65,7 +74,9 @@ def acoustic(
 
     chosen = config.acoustic_settings(settings)
     model = model_folder(chosen.model, models) if isinstance(chosen, config.SpeechModelSettings) else None
-    acoustic_shard(segments, out, chosen, model, device, threads)
+    said = {"acoustic": chosen, "device": device, "threads": threads}
+    with made("acoustic", [out], inputs=[segments], sources=said_files(settings), models=[model], settings=said):
+        acoustic_shard(segments, out, chosen, model, device, threads)
 
 
 @app.command(rich_help_panel=FEATURES)
@@ -82,8 +93,19 @@ def facial(
 ) -> None:
     """Describe the face of the one who speaks in a shard's pictures, with MediaPipe."""
     from mse.extract import facial_shard
+    from mse.segment import read_facts
 
-    facial_shard(facts, segments, out, dataset, config.settings(config.FacialSettings, settings), model, threads)
+    chosen = config.settings(config.FacialSettings, settings)
+    recordings = [Path(clip.media) for clip in read_facts(facts)] if facts.is_file() else []
+    with made(
+        "facial",
+        [out],
+        inputs=[facts, segments],
+        sources=[*recordings, *said_files(settings)],
+        models=[model],
+        settings={"dataset": dataset, "facial": chosen},
+    ):
+        facial_shard(facts, segments, out, dataset, chosen, model, threads)
 
 
 @app.command(rich_help_panel=FEATURES)
@@ -100,7 +122,9 @@ def transcribe(
     from mse.transcribe import transcribe_shard
 
     chosen = config.settings(config.TranscribeSettings, settings)
-    transcribe_shard(segments, out, language, chosen, model_folder(chosen.model, models), threads)
+    model, said = model_folder(chosen.model, models), {"transcribe": chosen, "language": language, "threads": threads}
+    with made("transcribe", [out], inputs=[segments], sources=said_files(settings), models=[model], settings=said):
+        transcribe_shard(segments, out, language, chosen, model, threads)
 
 
 @app.command(rich_help_panel=FEATURES)
@@ -121,16 +145,18 @@ def quality(
     from mse.corpus import shard_files
     from mse.quality import make_quality
 
-    make_quality(
-        manifest,
-        shard_files(manifest, facts, ".csv") if facts else [],
-        _shards(manifest, acoustic, facial),
-        shard_files(manifest, transcripts, ".csv") if transcripts else [],
-        text_from.value,
-        out,
-        language,
-        config.settings(config.QualitySettings, settings),
-    )
+    chosen = config.settings(config.QualitySettings, settings)
+    cut = shard_files(manifest, facts, ".csv") if facts else []
+    shards = _shards(manifest, acoustic, facial)
+    heard = shard_files(manifest, transcripts, ".csv") if transcripts else []
+    with made(
+        "quality",
+        [out],
+        inputs=[manifest, manifest.with_name("excluded.csv"), *cut, *chain(*shards.values()), *heard],
+        sources=said_files(settings),
+        settings={"quality": chosen, "text_from": text_from, "language": language},
+    ):
+        make_quality(manifest, cut, shards, heard, text_from.value, out, language, chosen)
 
 
 @app.command(rich_help_panel=FEATURES)
@@ -147,15 +173,16 @@ def assemble(
     """Index all shards, with splits, labels, texts and the train split's statistics."""
     from mse.assemble import assemble as assemble_dataset
 
-    assemble_dataset(
-        name,
-        config.settings(config.Dataset, dataset),
-        manifest,
-        quality,
-        _shards(manifest, acoustic, facial),
-        out,
-        config.settings(config.AssembleSettings, settings),
-    )
+    described = config.settings(config.Dataset, dataset)
+    shards, chosen = _shards(manifest, acoustic, facial), config.settings(config.AssembleSettings, settings)
+    with made(
+        "assemble",
+        [out],
+        inputs=[manifest, *chain(*shards.values()), quality],
+        sources=said_files(dataset, settings),
+        settings={"dataset": described, "name": name, "assemble": chosen},
+    ):
+        assemble_dataset(name, described, manifest, quality, shards, out, chosen)
 
 
 def _shards(manifest: Path, acoustic: list[str] | None, facial: Path | None) -> dict[str, Sequence[Path]]:

@@ -7,6 +7,7 @@ import typer
 
 from mse import config
 from mse.cli.options import MODEL, BackboneFile, DatasetIndex, LLMFolder, Out, Settings, Split, app
+from mse.provenance import made, said_files
 
 backbone_app = typer.Typer(help="Make the LLM of a backbone ready.", no_args_is_help=True)
 app.add_typer(backbone_app, name="backbone", rich_help_panel=MODEL)
@@ -27,6 +28,13 @@ def convert(
     convert_checkpoint(source, out)
 
 
+def adapter_files(folder: Path) -> list[Path]:
+    """The files of an adapter."""
+    from mse.adapter.model import CONFIG_NAME, WEIGHTS_NAME
+
+    return [folder / CONFIG_NAME, folder / WEIGHTS_NAME]
+
+
 adapter_app = typer.Typer(help="Adapters as files.", no_args_is_help=True)
 app.add_typer(adapter_app, name="adapter", rich_help_panel=MODEL)
 
@@ -41,7 +49,9 @@ def import_adapter(
     """Read an adapter that was trained with the paper's published code; all widths are inferred."""
     from mse.adapter.published import import_published
 
-    adapter = import_published(checkpoint, out, backbone, dataset)
+    said = {"backbone": backbone, "dataset": dataset}
+    with made("adapter import", adapter_files(out), sources=[checkpoint], settings=said):
+        adapter = import_published(checkpoint, out, backbone, dataset)
     print(f"{sum(p.numel() for p in adapter.parameters()):,} parameters in {out}")
 
 
@@ -58,19 +68,23 @@ def train(
     settings: Settings = None,
 ) -> None:
     """Train an adapter in front of a frozen LLM."""
+    from mse.resume import forget_state
     from mse.train import train as train_adapter
 
-    train_adapter(
-        dataset,
-        llm,
-        name,
-        config.settings(config.Backbone, backbone),
-        config.settings(config.AdapterSettings, adapter),
-        config.settings(config.TrainSettings, settings),
-        seed,
-        out,
-        history,
-    )
+    llm_settings = config.settings(config.Backbone, backbone)
+    shape = config.settings(config.AdapterSettings, adapter)
+    chosen = config.settings(config.TrainSettings, settings)
+    with made(
+        "train",
+        [*adapter_files(out), history],
+        inputs=[dataset],
+        sources=said_files(backbone, adapter, settings),
+        models=[llm],
+        settings={"name": name, "backbone": llm_settings, "adapter": shape, "train": chosen},
+        seed=seed,
+    ):
+        train_adapter(dataset, llm, name, llm_settings, shape, chosen, seed, out, history)
+    forget_state(out)  # last, so that a record which can't be written costs no training
 
 
 @app.command(rich_help_panel=MODEL)
@@ -89,7 +103,17 @@ def predict(
     from mse.predict import predict as predict_split
 
     chosen = config.settings(config.TrainSettings, settings) if settings else None
-    predict_split(dataset, llm, config.settings(config.Backbone, backbone), adapter, chosen, out, split)
+    llm_settings = config.settings(config.Backbone, backbone)
+    with made(
+        "predict",
+        [out],
+        inputs=[dataset, *(adapter_files(adapter) if adapter else [])],
+        sources=said_files(backbone, settings),
+        models=[llm],
+        # What is not said is as in the adapter's training.
+        settings={"backbone": llm_settings, "train": chosen and chosen.model_dump(exclude_unset=True), "split": split},
+    ):
+        predict_split(dataset, llm, llm_settings, adapter, chosen, out, split)
 
 
 @app.command(rich_help_panel=MODEL)
@@ -104,4 +128,5 @@ def linear(
     """Let a linear model answer: ridge or logistic regression on summed-up features and characters."""
     from mse.linear import predict_linear
 
-    predict_linear(dataset, out, split, acoustic_set or [])
+    with made("linear", [out], inputs=[dataset], settings={"split": split, "acoustic_sets": acoustic_set or []}):
+        predict_linear(dataset, out, split, acoustic_set or [])

@@ -9,6 +9,7 @@ from mse import config
 from mse.atomic import replacing
 from mse.cli.options import RESULTS, ConfigFile, DatasetIndex, Out, app
 from mse.errors import UserError
+from mse.provenance import made
 
 plot_app = typer.Typer(help="Draw figures (SVG, PNG or PDF by the name's ending).", no_args_is_help=True)
 app.add_typer(plot_app, name="plot", rich_help_panel=RESULTS)
@@ -55,16 +56,20 @@ def score(
                 if out is None
                 else f"mse score: --decoding {decoding!r}; there is {', '.join(DECODINGS)}"
             )
-        score_experiment(dataset, predictions, out, intervals, chosen, samples)
+        said: dict[str, object] = {"decoding": decoding, "samples": samples}
+        with made("score", [out, intervals], inputs=[dataset, *predictions], settings=said):
+            score_experiment(dataset, predictions, out, intervals, chosen, samples)
         return
     described = _task(str(task), config_file)
-    rows = [score_table(path, described, training_mean, column) for path in predictions]
-    if len(rows) > 1:
-        rows = [row.assign(run=path.parent.name) for row, path in zip(rows, predictions, strict=True)]
-        rows = [row[["run", *row.columns.drop("run")]] for row in rows]
     import pandas as pd
 
-    _show(pd.concat(rows), out)
+    said = {"task": described, "column": column, "training_mean": training_mean}
+    with made("score", [out], inputs=predictions, settings=said):
+        rows = [score_table(path, described, training_mean, column) for path in predictions]
+        if len(rows) > 1:
+            rows = [row.assign(run=path.parent.name) for row, path in zip(rows, predictions, strict=True)]
+            rows = [row[["run", *row.columns.drop("run")]] for row in rows]
+        _show(pd.concat(rows), out)
 
 
 @app.command(rich_help_panel=RESULTS)
@@ -86,8 +91,10 @@ def compare(
     """Compare two models on the same clips: differences with 95 % intervals, and a paired bootstrap test."""
     from mse.score import compare_tables
 
-    columns = (column, against_column)
-    _show(compare_tables(_task(task, config_file), predictions, against, training_mean, samples, columns), out)
+    columns, described = (column, against_column), _task(task, config_file)
+    said = {"task": described, "columns": columns, "training_mean": training_mean, "samples": samples}
+    with made("compare", [out], inputs=[*predictions, *against], settings=said):
+        _show(compare_tables(described, predictions, against, training_mean, samples, columns), out)
 
 
 def _task(corpus: str, config_file: Path) -> config.Task:
@@ -127,7 +134,8 @@ def parts(
     """Tell how much of each known part of the labels is in predictions: weights of a least squares fit."""
     from mse.parts import parts
 
-    _show(parts(predictions, facts, column), out)
+    with made("parts", [out], inputs=predictions, sources=[facts], settings={"columns": column}):
+        _show(parts(predictions, facts, column), out)
 
 
 @app.command(rich_help_panel=RESULTS)
@@ -141,7 +149,8 @@ def validation(
     """What models reached on the validation split in their best epochs: mean and deviation over their runs."""
     from mse.score import best_epochs
 
-    _show(best_epochs(histories, key), out)
+    with made("validation", [out], inputs=histories, settings={"key": key}):
+        _show(best_epochs(histories, key), out)
 
 
 @plot_app.command("training")
@@ -152,7 +161,8 @@ def plot_training(
     """Loss and validation error by epoch, all seeds."""
     from mse.plots import training
 
-    training(histories, out)
+    with made("plot training", [out], inputs=histories):
+        training(histories, out)
 
 
 @plot_app.command("predictions")
@@ -164,7 +174,8 @@ def plot_predictions(
     """Prediction against truth, all seeds."""
     from mse.plots import predictions as draw
 
-    draw(predictions, dataset, out)
+    with made("plot predictions", [out], inputs=[dataset, *predictions]):
+        draw(predictions, dataset, out)
 
 
 @plot_app.command("coverage")
@@ -172,7 +183,8 @@ def plot_coverage(quality: Annotated[Path, typer.Argument(help="quality.csv.")],
     """Which share of each clip's frames could be measured."""
     from mse.plots import coverage
 
-    coverage(quality, out)
+    with made("plot coverage", [out], inputs=[quality]):
+        coverage(quality, out)
 
 
 @plot_app.command("comparison")
@@ -180,4 +192,5 @@ def plot_comparison(intervals: Annotated[Path, typer.Argument(help="intervals.cs
     """Each model's metrics with their 95 % intervals."""
     from mse.plots import comparison
 
-    comparison(intervals, out)
+    with made("plot comparison", [out], inputs=[intervals]):
+        comparison(intervals, out)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mse.cli.options import FEATURES, app
+from mse.provenance import made
 
 
 @app.command(rich_help_panel=FEATURES)
@@ -21,8 +22,11 @@ def show(
     ),
 ) -> None:
     """Draw a clip on one time axis: pictures with landmarks, sound, words, descriptors and blendshapes."""
+    from mse.clip_view import clip_files
     from mse.show import show as draw
 
     target = out or Path(f"{clip.replace('/', '_')}.svg")
-    draw(clip, corpus, work, target, model)
+    files, recording = clip_files(clip, work / corpus)
+    with made("show", [target], inputs=files, sources=[recording], models=[model], settings={"clip": clip}):
+        draw(clip, corpus, work, target, model)
     print(target)

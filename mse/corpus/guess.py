@@ -14,6 +14,7 @@ from mse.config.section import parse
 from mse.corpus.build import NUMBER
 from mse.corpus.sources import Row, read_rows, walk
 from mse.errors import UserError
+from mse.provenance import SUFFIX as RECORD
 from mse.templates import Template
 
 MEDIA = {".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg", ".mpeg"}
@@ -63,7 +64,7 @@ def new(name: str, root: Path) -> str:
         raise UserError(f"{root}: no such folder; --root names the corpus's folder")
     paths = walk(root)
     files = [path for path in paths if Path(path).suffix.lower() in MEDIA]
-    tables = [path for path in paths if Path(path).suffix.lower() in TABLES]
+    tables = [path for path in paths if Path(path).suffix.lower() in TABLES and not path.endswith(RECORD)]
     if not files:
         raise UserError(f"{root}: no video or sound file in it or below it (looked for {', '.join(sorted(MEDIA))})")
     head = [
