@@ -15,7 +15,7 @@ import pytest
 
 from tests.checkout import TABLE, check_out, environment, finished_jobs, made, snakemake
 
-RUN = ["--config", "seeds=[1]", "bootstrap_samples=100", "baselines=[linear]"]
+RUN = ["--rerun-incomplete", "--config", "seeds=[1]", "bootstrap_samples=100", "baselines=[linear]"]
 RUN += ["train={pretrain_epochs: 2, schedule_epochs: 3, batch_size: 4}", "--", TABLE]
 KILLS = 30
 LONGEST_S = 12.0  # until a kill; planning alone takes two to four seconds
