@@ -39,6 +39,7 @@ def transcribe_shard(
     """
     recognise = Recogniser(settings, model, language, threads)
     with Shard(segments) as shard:
+        shard.require("sound")
         rows = [transcript_row(clip, recognise) for clip in track(shard, f"transcribe {segments.stem}", len(shard))]
     refuse_all_failed(((Status[row["status"]], row["message"]) for row in rows), str(segments))
     with replacing(out) as partial:

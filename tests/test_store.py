@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mse.errors import UserError
-from mse.store import Clip, Description, Shard, Status, write_shard
+from mse.store import CONTENT, Clip, Description, Shard, Status, contents_digest, write_shard
 
-DESCRIPTION = Description("corpus", "test", ["a", "b", "c"], 10.0, settings={"x": 1}, versions={"mse": "0"})
+DESCRIPTION = Description("corpus", "acoustic", "test", ["a", "b", "c"], 10.0, settings={"x": 1}, versions={"mse": "0"})
 
 
 def clips() -> list[Clip]:
@@ -59,7 +59,7 @@ def test_a_failure_leaves_what_was_there(shard: Path) -> None:
 
 
 def test_digest_tells_settings_apart() -> None:
-    other = Description("corpus", "test", ["a", "b", "c"], 10.0, settings={"x": 2})
+    other = Description("corpus", "acoustic", "test", ["a", "b", "c"], 10.0, settings={"x": 2})
     assert other.settings_digest != DESCRIPTION.settings_digest
 
 
@@ -78,7 +78,7 @@ def test_missing_truncated_and_foreign_files_are_named(shard: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: f.attrs.__setitem__("format_version", 99), "format version 99, expected 1"),
+        (lambda f: f.attrs.__setitem__("format_version", 99), "format version 99, expected 2"),
         (lambda f: f["offsets"].__setitem__(3, 99), "offsets do not fit"),
         (lambda f: f["valid"].resize(2, axis=0), "valid marks do not fit"),
         (lambda f: f.__delitem__("status"), "status"),
@@ -87,5 +87,6 @@ def test_missing_truncated_and_foreign_files_are_named(shard: Path, tmp_path: Pa
 def test_inconsistent_files_are_refused(shard: Path, damage: object, message: str) -> None:
     with h5py.File(shard, "r+") as file:
         damage(file)  # type: ignore[operator]
+        file.attrs["digest"] = contents_digest(file, CONTENT)  # as if it had been written so
     with pytest.raises(UserError, match=message):
         Shard(shard)

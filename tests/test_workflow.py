@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +35,9 @@ ROWS = [("text-only", "mean"), ("text-only", "sd"), ("picture-only", "mean"), ("
 ROWS += [("zero-shot", "single"), ("linear", "single"), ("constant", "single")]
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def snakemake(folder: Path, *arguments: str, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    command = [*before, sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=1200)
 
 
@@ -51,20 +51,25 @@ def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
 def checkout(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], Path]) -> Path:
     """The project's files in a folder with a space in its name, with a small recipe and the fetched models."""
     folder = tmp_path_factory.mktemp("a check out")
+    for name in ("smollm2", "face_landmarker", "whisper-tiny.en"):
+        models(name)
+    check_out(folder)
+    recipe = load_recipe(ROOT / "resources/demo.yaml").cut_down(CLIPS)
+    (folder / "resources/demo.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    dataset = folder / "config/datasets/demo.yaml"
+    dataset.write_text(re.sub("shard_clips: .*", "shard_clips: 4", dataset.read_text()))
+    return folder
+
+
+def check_out(folder: Path) -> None:
+    """Put the project's files and the fetched models into a folder."""
     for name in ("Snakefile", "workflow", "config", "resources", "environment.yml"):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("models"))
         else:
             shutil.copy(source, folder / name)
-    for name in ("smollm2", "face_landmarker", "whisper-tiny.en"):
-        models(name)
     (folder / "resources/models").symlink_to(MODELS)
-    recipe = load_recipe(ROOT / "resources/demo.yaml").cut_down(CLIPS)
-    (folder / "resources/demo.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
-    dataset = folder / "config/datasets/demo.yaml"
-    dataset.write_text(re.sub("shard_clips: .*", "shard_clips: 4", dataset.read_text()))
-    return folder
 
 
 @pytest.fixture(scope="module")
