@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mse.atomic import replacing
 from mse.config import AssembleSettings, Dataset
 from mse.corpus import read_manifest
 from mse.corpus.build import label_value
 from mse.errors import UserError
 from mse.quality import STAGES, read_quality, unfit
-from mse.store import ANEW, Shard, Status, contents_digest
+from mse.sealed import ANEW, writing
+from mse.store import Shard, Status
 
 FORMAT_VERSION = 4
 MODALITIES = ("acoustic", "facial")
@@ -90,7 +90,7 @@ def assemble(
     if dataset.task:
         _check_splits(clips, manifest)
     sets = {group_of(each): _index(name, clips, judged, paths, out, each) for each, paths in shards.items()}
-    with replacing(out) as partial, h5py.File(partial, "w", libver="latest") as file:
+    with writing(out) as file:
         file.attrs["format_version"] = FORMAT_VERSION
         file.attrs["name"] = name
         file.attrs["description"] = dataset.model_dump_json(
@@ -106,7 +106,6 @@ def assemble(
             extra.create_dataset(column, data=clips[column].tolist(), dtype=h5py.string_dtype())
         for each, index in sets.items():
             _write_set(file.create_group(each), index)
-        file.attrs["digest"] = contents_digest(file)
 
 
 def _judged(quality: Path, clips: pd.DataFrame, manifest: Path) -> pd.DataFrame:

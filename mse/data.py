@@ -18,7 +18,8 @@ from mse.assemble import FORMAT_VERSION, MODALITIES
 from mse.clock import side_by_side
 from mse.config import Task
 from mse.errors import UserError
-from mse.store import DAMAGE, Shard, contents_digest
+from mse.sealed import DAMAGE, open_sealed
+from mse.store import Shard
 
 EVERY = (*MODALITIES, "text")
 STATISTICS = ("mean", "deviation")
@@ -92,17 +93,17 @@ class ClipDataset:
         self.path, self.standardised = path, standardised
         self._chosen = {"acoustic": list(acoustic_sets)}
         self.used = set(EVERY if modalities is None else modalities)
+        file, _ = open_sealed(path)
         try:
-            with h5py.File(path, "r") as file:
-                self._read(file)
+            self._read(file)
         except DAMAGE as e:
-            raise UserError(f"{path}: missing or no assembled dataset ({e}); make it with `mse assemble`") from e
+            raise UserError(f"{path}: no assembled dataset ({e}); make it with `mse assemble`") from e
+        finally:
+            file.close()
 
     def _read(self, file: h5py.File) -> None:
         if file.attrs["format_version"] != FORMAT_VERSION:
             raise UserError(f"{self.path}: format version {file.attrs['format_version']}, expected {FORMAT_VERSION}")
-        if contents_digest(file) != file.attrs["digest"]:
-            raise ValueError("damaged: it does not hold what was written, its digest differs")
         self.name: str = file.attrs["name"]
         described = json.loads(file.attrs["description"])
         self.task: Task | None = TypeAdapter(Task | None).validate_python(described["task"])

@@ -1,20 +1,17 @@
 """The shard file: features of many clips in one HDF5 file, written atomically, read lazily, verified.
 
 Attributes: format_version, dataset, modality, extractor, settings (JSON), settings_digest, feature_names (JSON),
-rate_hz, versions (JSON), values_digest (SHA-256 of values and valid, clip by clip), digest (of all else). Datasets for
-N clips with T frames in all: clip_id (N), offsets (N+1), values (T, D), valid (T), status (N), message (N). Frame t of
-clip i is values[offsets[i] + t], t / rate_hz seconds after the clip's start. A frame that could not be measured keeps
-its place with valid = False and NaN for what is unknown; a clip that could not be read has no frames, a status and a
-message. The group `facts` may hold numbers about clips, each (N).
-
-What is read is what was written: the digest is checked when a shard is opened, and each chunk of values has a checksum
-of its own (Fletcher's, 32 bits), so that single clips can be read without reading them all.
+rate_hz, versions (JSON). Datasets for N clips with T frames in all: clip_id (N), offsets (N+1), values (T, D),
+valid (T), status (N), message (N). Frame t of clip i is values[offsets[i] + t], t / rate_hz seconds after the
+clip's start. A frame that could not be measured keeps its place with valid = False and NaN for what is unknown; a clip
+that could not be read has no frames, a status and a message. The group `facts` may hold numbers about clips, each (N).
+The file is sealed (mse.sealed): what is read is what was written.
 """
 
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -26,13 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 import mse
-from mse.atomic import replacing
 from mse.errors import UserError
+from mse.sealed import ANEW, DAMAGE, open_sealed, writing
 
 FORMAT_VERSION = 2
-ANEW = "delete it and run again to make it anew"
-DAMAGE = (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError)  # what HDF5 makes of a damaged file
-CONTENT = ("values", "valid")  # large, and checked as they are read
 CHUNK_BYTES = 1 << 18  # large enough to compress well, small enough to read one clip at a time
 
 
@@ -123,9 +117,8 @@ def write_shard(path: Path, description: Description, clips: Iterable[Clip]) -> 
     """Write clips as they come, one at a time in memory, and rename the file into place at the end."""
     width = len(description.feature_names)
     chunk = max(1, CHUNK_BYTES // (width * np.dtype(description.dtype).itemsize))
-    packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
-    content = hashlib.sha256()
-    with replacing(path) as partial, h5py.File(partial, "w", libver="latest") as file:
+    packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+    with writing(path) as file:
         values = file.create_dataset(
             "values", (0, width), description.dtype, maxshape=(None, width), chunks=(chunk, width), **packed
         )
@@ -137,8 +130,6 @@ def write_shard(path: Path, description: Description, clips: Iterable[Clip]) -> 
             valid.resize(end, axis=0)
             values[offsets[-1] : end] = clip.values
             valid[offsets[-1] : end] = clip.valid
-            content.update(np.asarray(clip.values, description.dtype).tobytes())
-            content.update(np.asarray(clip.valid, bool).tobytes())
             ids.append(clip.clip_id)
             offsets.append(end)
             status.append(clip.status)
@@ -163,37 +154,7 @@ def write_shard(path: Path, description: Description, clips: Iterable[Clip]) -> 
             feature_names=json.dumps(description.feature_names),
             rate_hz=description.rate_hz,
             versions=json.dumps(description.versions, sort_keys=True),
-            values_digest=content.hexdigest(),
         )
-        file.attrs["digest"] = contents_digest(file, CONTENT)
-
-
-def _as_bytes(values: npt.NDArray[Any]) -> bytes:
-    if values.dtype != object:
-        return values.tobytes()
-    return b"".join(len(text).to_bytes(8, "big") + text for text in values.ravel())  # texts of any length
-
-
-def contents_digest(file: h5py.File, leave_out: Collection[str] = ()) -> str:
-    """SHA-256 of all that an HDF5 file of ours holds: names, types, shapes, values and attributes.
-
-    Args:
-        file: open; its own attribute `digest` does not count.
-        leave_out: datasets whose values do not count.
-    """
-    total = hashlib.sha256()
-
-    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        attributes = {key: str(value) for key, value in item.attrs.items() if (name, key) != ("", "digest")}
-        total.update(json.dumps([name, sorted(attributes.items())]).encode())
-        if isinstance(item, h5py.Dataset):
-            total.update(f"{item.dtype} {item.shape}".encode())
-            if name not in leave_out:
-                total.update(_as_bytes(item[()]))
-
-    add("", file)
-    file.visititems(add)
-    return total.hexdigest()
 
 
 class Shard:
@@ -205,10 +166,7 @@ class Shard:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._file = h5py.File(path, "r")
-        except OSError as e:
-            raise UserError(f"{path}: missing or no HDF5 file ({e}); {ANEW}") from e
+        self._file, self.digest = open_sealed(path)
         try:
             self._read_index()
         except DAMAGE as e:
@@ -219,9 +177,6 @@ class Shard:
         attributes = self._file.attrs
         if attributes["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format version {attributes['format_version']}, expected {FORMAT_VERSION}")
-        self.digest = str(attributes["digest"])
-        if contents_digest(self._file, CONTENT) != self.digest:
-            raise ValueError("damaged: it does not hold what was written (its digest differs)")
         self.description = Description(
             dataset=attributes["dataset"],
             modality=attributes["modality"],
@@ -269,14 +224,10 @@ class Shard:
 
     def __getitem__(self, index: int) -> Clip:
         begin, end = self.offsets[index], self.offsets[index + 1]
-        try:
-            values, valid = (self._file[name][begin:end] for name in CONTENT)
-        except DAMAGE as e:
-            raise UserError(f"{self.path}: damaged at the clip {self.clip_ids[index]} ({e}); {ANEW}") from e
         return Clip(
             self.clip_ids[index],
-            values,
-            valid,
+            self._file["values"][begin:end],
+            self._file["valid"][begin:end],
             self.status[index],
             self.messages[index],
             {name: float(numbers[index]) for name, numbers in self.facts.items()},

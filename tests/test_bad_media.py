@@ -64,8 +64,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory, whole: Path, models: Callable[
     return folder
 
 
-def run(folder: Path, *arguments: str, assemble: str = "{}") -> subprocess.CompletedProcess[str]:
-    return snakemake(folder, "--config", FEW_PICTURES, f"assemble={assemble}", "--", *arguments, before=AS_USER)
+def run(folder: Path, target: str, *options: str, assemble: str = "{}") -> subprocess.CompletedProcess[str]:
+    settings = ["--config", FEW_PICTURES, f"assemble={assemble}"]
+    return snakemake(folder, *settings, *options, "--", target, before=AS_USER)
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -108,7 +109,7 @@ def test_too_many_stop_the_run_with_a_summary_and_cost_nothing(ran: Path) -> Non
     assert sum(f"  {name} {number}: data/bad/" in said for name in WAYS for number in range(OF_EACH)) == 5
     assert "Mend or remove these clips, or raise the limit; finished features are kept." in said
     assert {path: path.read_bytes() for path in (ran / "work/bad").rglob("*") if path.is_file()} == kept
-    assert planned(run(ran, "-n", INDEX)) == {"assemble": 1}
+    assert planned(run(ran, INDEX, "-n")) == {"assemble": 1}
 
 
 # --- decoders that hang ---
