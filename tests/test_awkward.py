@@ -97,7 +97,7 @@ CASES = {
     "jumping clock.ts": Case(jumping_clock, sound="cut", face="cut"),
     "edit list.mp4": Case("-ss 0.5 -i {}/face.mp4 -c copy", seconds=1.5, shift_s=0.5),
     "late clock.mkv": Case("-i {}/face.mp4 -c copy -output_ts_offset 7", sound="cut", face="cut"),
-    "damaged.ts": Case(damaged, like=False),
+    "damaged.ts": Case(damaged, face="cut", like=False),
     "truncated.mp4": Case(truncated, sound="cut", face="cut", seconds=1.2),
     "late sound.mkv": Case(f"{LATE} -map 1:v -map 0:a", face="cut"),
     "late picture.mkv": Case(f"{LATE} -map 0:v -map 1:a", sound="cut", seconds=2.5, shift_s=-0.5),
