@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mse.atomic import replacing
 from mse.config import AssembleSettings, Dataset
 from mse.corpus import read_manifest
 from mse.corpus.build import label_value
 from mse.errors import UserError
 from mse.quality import STAGES, read_quality, unfit
+from mse.sealed import ANEW, writing
 from mse.store import Shard, Status
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MODALITIES = ("acoustic", "facial")
 
 
@@ -33,6 +33,7 @@ class FeatureSet:
 
     Attributes:
         shards: paths of the shard files, relative to dataset.h5.
+        shard_digests: what tells these shards from others that may take their names.
         shard: for each clip the number of its shard, shape (N,).
         row: for each clip its place in that shard, shape (N,).
         present: False where a clip has no usable features, shape (N,).
@@ -41,6 +42,7 @@ class FeatureSet:
     """
 
     shards: list[str]
+    shard_digests: list[str]
     shard: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
     present: npt.NDArray[np.bool_]
@@ -75,7 +77,7 @@ def assemble(
         UserError: too many clips are unusable, a split is empty, or shards do not fit together.
     """
     clips = read_manifest(manifest)
-    judged = read_quality(quality).set_index("clip_id").loc[clips["clip_id"]]
+    judged = _judged(quality, clips, manifest)
     clips["label"] = [label_value(label, dataset.task) for label in clips["label"]]
     _check_bad_fraction(judged, quality, settings)
     unusable = (judged["use"] == "unusable").groupby(judged["split"]).sum().to_dict()
@@ -87,8 +89,8 @@ def assemble(
     clips, judged = clips[used].reset_index(drop=True), judged[used]
     if dataset.task:
         _check_splits(clips, manifest)
-    sets = {group_of(name): _index(clips, judged, paths, out, name) for name, paths in shards.items()}
-    with replacing(out) as partial, h5py.File(partial, "w", libver="latest") as file:
+    sets = {group_of(each): _index(name, clips, judged, paths, out, each) for each, paths in shards.items()}
+    with writing(out) as file:
         file.attrs["format_version"] = FORMAT_VERSION
         file.attrs["name"] = name
         file.attrs["description"] = dataset.model_dump_json(
@@ -102,8 +104,19 @@ def assemble(
         extra = file.create_group("extra")
         for column in dataset.columns.extra:
             extra.create_dataset(column, data=clips[column].tolist(), dtype=h5py.string_dtype())
-        for name, index in sets.items():
-            _write_set(file.create_group(name), index)
+        for each, index in sets.items():
+            _write_set(file.create_group(each), index)
+
+
+def _judged(quality: Path, clips: pd.DataFrame, manifest: Path) -> pd.DataFrame:
+    """The rows of quality.csv, by clip, in the manifest's order."""
+    judged = read_quality(quality).set_index("clip_id")
+    lacks = clips["clip_id"][~clips["clip_id"].isin(judged.index)]
+    if len(lacks) or judged.index.has_duplicates or "use" not in judged:
+        raise UserError(
+            f"{quality}: not one row with its `use` for each clip of {manifest} ({len(lacks)} are missing); {ANEW}"
+        )
+    return judged.loc[clips["clip_id"]]
 
 
 def _check_bad_fraction(judged: pd.DataFrame, quality: Path, settings: AssembleSettings) -> None:
@@ -140,7 +153,9 @@ def group_of(name: str) -> str:
     return f"{modality}/{within or modality}"
 
 
-def _index(clips: pd.DataFrame, judged: pd.DataFrame, paths: Sequence[Path], out: Path, name: str) -> FeatureSet:
+def _index(
+    corpus: str, clips: pd.DataFrame, judged: pd.DataFrame, paths: Sequence[Path], out: Path, name: str
+) -> FeatureSet:
     """Find each clip in the shards and sum up the train split's statistics; what quality.csv calls unfit is absent."""
     modality = name.partition("/")[0]
     left_out = set(judged.index[unfit(judged, modality)])
@@ -148,13 +163,19 @@ def _index(clips: pd.DataFrame, judged: pd.DataFrame, paths: Sequence[Path], out
     in_train = set(clips["clip_id"][clips["split"] == "train"])
     statistics = Statistics()
     digest, names, rate_hz = "", [], 0.0
+    digests: list[str] = []
     for number, path in enumerate(paths):
         with Shard(path) as shard:
             made = shard.description
+            shard.require(modality, corpus)
+            digests.append(shard.digest)
             if digest and made.settings_digest != digest:
                 raise UserError(f"{path}: made with other settings than {paths[0]}; delete it and run again")
             digest, names, rate_hz = made.settings_digest, made.feature_names, made.rate_hz
             for row, clip in enumerate(shard):
+                if clip.clip_id in place:
+                    other = paths[place[clip.clip_id][0]]
+                    raise UserError(f"{path}: the clip {clip.clip_id!r} is in {other} too; {ANEW}")
                 present = clip.status.usable and bool(clip.valid.any()) and clip.clip_id not in left_out
                 place[clip.clip_id] = (number, row, present)
                 if present and clip.clip_id in in_train:
@@ -165,7 +186,8 @@ def _index(clips: pd.DataFrame, judged: pd.DataFrame, paths: Sequence[Path], out
     mean, deviation = statistics.result(len(names))
     relative = [os.path.relpath(path, out.parent) for path in paths]
     places = np.array([place[clip] for clip in clips["clip_id"]], np.int64)  # (N, 3)
-    return FeatureSet(relative, places[:, 0], places[:, 1], places[:, 2] > 0, mean, deviation, names, rate_hz, digest)
+    where = places[:, 0], places[:, 1], places[:, 2] > 0
+    return FeatureSet(relative, digests, *where, mean, deviation, names, rate_hz, digest)
 
 
 class Statistics:
@@ -195,7 +217,8 @@ class Statistics:
 
 
 def _write_set(group: h5py.Group, index: FeatureSet) -> None:
-    group.create_dataset("shards", data=index.shards, dtype=h5py.string_dtype())
+    for name in ("shards", "shard_digests"):
+        group.create_dataset(name, data=getattr(index, name), dtype=h5py.string_dtype())
     for name in ("shard", "row", "present", "mean", "deviation"):
         group.create_dataset(name, data=getattr(index, name))
     group.attrs["feature_names"] = json.dumps(index.feature_names)

@@ -21,6 +21,7 @@ from mse.quality import LOST, read_quality
 from mse.segment import Facts, read_facts
 from mse.store import Clip, Shard, Status
 from mse.transcribe import read_transcripts
+from mse.video import VideoReader
 
 LACKS = "lacks the clip {!r}, which the manifest has; run the workflow to make it anew"
 FEWEST, MOST, PICTURE_S = 6, 8, 7.5  # pictures: how many, and for how many seconds one may stand
@@ -226,7 +227,7 @@ def _look(
     kept = {}
 
     def pictures() -> Iterator[npt.NDArray[np.uint8]]:
-        with media.VideoReader(path, settings.rate_hz, settings.max_side_px) as reader:
+        with VideoReader(path, settings.rate_hz, settings.max_side_px) as reader:
             for number, picture in enumerate(reader.frames(start_s, end_s)):
                 if number in wanted:
                     kept[number] = picture

@@ -18,6 +18,7 @@ from mse.assemble import FORMAT_VERSION, MODALITIES
 from mse.clock import side_by_side
 from mse.config import Task
 from mse.errors import UserError
+from mse.sealed import DAMAGE, open_sealed
 from mse.store import Shard
 
 EVERY = (*MODALITIES, "text")
@@ -59,7 +60,9 @@ class _SetIndex:
     """One set's group of dataset.h5, read (see mse.assemble.FeatureSet)."""
 
     def __init__(self, group: h5py.Group) -> None:
-        self.shards = [name.decode() for name in group["shards"][:]]
+        self.shards, self.shard_digests = (
+            [name.decode() for name in group[key][:]] for key in ("shards", "shard_digests")
+        )
         self.shard, self.row, self.present = (group[name][:] for name in ("shard", "row", "present"))
         self.mean, self.deviation = (group[name][:] for name in STATISTICS)
         self.rate_hz = float(group.attrs["rate_hz"])
@@ -90,11 +93,13 @@ class ClipDataset:
         self.path, self.standardised = path, standardised
         self._chosen = {"acoustic": list(acoustic_sets)}
         self.used = set(EVERY if modalities is None else modalities)
+        file, _ = open_sealed(path)
         try:
-            with h5py.File(path, "r") as file:
-                self._read(file)
-        except (OSError, KeyError) as e:
-            raise UserError(f"{path}: missing or no assembled dataset ({e}); make it with `mse assemble`") from e
+            self._read(file)
+        except DAMAGE as e:
+            raise UserError(f"{path}: no assembled dataset ({e}); make it with `mse assemble`") from e
+        finally:
+            file.close()
 
     def _read(self, file: h5py.File) -> None:
         if file.attrs["format_version"] != FORMAT_VERSION:
@@ -181,12 +186,14 @@ class ClipDataset:
         """One set's features of one clip, shape (T, D); T = 0 where it lacks them."""
         if not part.present[index]:
             return np.zeros((0, len(part.mean)), np.float32)
-        path = self.path.parent / part.shards[part.shard[index]]
+        number = part.shard[index]
+        path = self.path.parent / part.shards[number]
         if path not in self._open:
-            self._open[path] = Shard(path)
+            shard = Shard(path)
+            if shard.digest != part.shard_digests[number]:
+                raise UserError(f"{path}: changed since {self.path} was assembled; assemble again")
+            self._open[path] = shard
         clip = self._open[path][int(part.row[index])]
-        if clip.clip_id != self.clip_ids[index]:
-            raise UserError(f"{path}: changed since {self.path} was assembled; assemble again")
         return clip.values.astype(np.float32, copy=False)
 
     def _features(self, modality: str, index: int) -> npt.NDArray[np.float32]:

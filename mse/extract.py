@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from mse import media
 from mse.config import AcousticSettings, FacialSettings, OpenSmileSettings
+from mse.errors import UserError
 from mse.progress import track
 from mse.segment import END_TOLERANCE_S, Facts, read_facts
 from mse.store import Clip, Description, Shard, Status, refuse_all_failed, versions, write_shard
+from mse.video import VideoReader
 
 Described = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]  # values (T, D), valid (T,)
 FAULTS = (RuntimeError, ValueError, IndexError, TimeoutError)  # of libraries, about one clip
@@ -45,8 +47,10 @@ def acoustic_shard(
     weights = {"weights": extractor.weights_digest} if hasattr(extractor, "weights_digest") else {}
     made_by = settings.feature_set if isinstance(settings, OpenSmileSettings) else settings.model
     with Shard(segments) as shard:
+        shard.require("sound")
         description = Description(
             shard.description.dataset,
+            "acoustic",
             f"{settings.variant}-{made_by}",
             extractor.feature_names,
             extractor.rate_hz,
@@ -136,9 +140,13 @@ def facial_shard(
     from mse.features.facial import FacialExtractor
 
     with FacialExtractor(settings, model) as extractor, Shard(segments) as shard:
+        shard.require("sound", dataset)
         clips = read_facts(facts)
+        if sorted(row.clip_id for row in clips) != sorted(shard.clip_ids):
+            raise UserError(f"{facts}: not of the same clips as {segments}; delete both and run again")
         description = Description(
             dataset,
+            "facial",
             "mediapipe-face",
             extractor.feature_names,
             extractor.rate_hz,
@@ -154,7 +162,7 @@ def facial_shard(
                     for row in rows:
                         if (clip := _unseen(row, description)) is None:
                             reader = reader or stack.enter_context(
-                                media.VideoReader(Path(path), settings.rate_hz, settings.max_side_px, threads)
+                                VideoReader(Path(path), settings.rate_hz, settings.max_side_px, threads)
                             )
                             samples = shard[sound[row.clip_id]].values[:, 0]
                             clip = _looked_at(row, reader, samples, extractor, description)
@@ -167,7 +175,7 @@ def facial_shard(
 def _unseen(row: Facts, description: Description) -> Clip | None:
     """A clip of which nothing can be seen; None where its recording is to be looked at."""
     status = Status[row.status]
-    if status not in (Status.ok, Status.cut, Status.no_stream):
+    if status not in (Status.ok, Status.cut, Status.no_stream, Status.nothing_found):
         return _empty(row.clip_id, status, row.message, description)
     if not row.has_video:
         return _empty(row.clip_id, Status.no_stream, f"{row.media}: no picture in this file", description)
@@ -179,6 +187,7 @@ def _looked_at(
 ) -> Clip:
     from mse.features.facial import facts_of
 
+    damaged = reader.damaged
     try:
         seen = extractor.look(reader.frames(row.start_s, row.end_s), samples)
     except media.MediaError as e:
@@ -191,8 +200,10 @@ def _looked_at(
         return Clip(row.clip_id, values, valid, Status.nothing_found, nothing, facts_of(seen))
     expected = round((row.end_s - row.start_s) * extractor.rate_hz)
     short = len(values) < expected - extractor.rate_hz * END_TOLERANCE_S - 1
-    message = f"{row.media}: {len(values)} of {expected} pictures could be decoded" if short else ""
-    kept = Status.cut if short else Status.ok
+    notes = [f"{row.media}: {len(values)} of {expected} pictures could be decoded"] if short else []
+    if reader.damaged > damaged:
+        notes.append(f"{row.media}: {reader.damaged - damaged} damaged pictures were left out")
+    message, kept = "; ".join(notes), Status.cut if notes else Status.ok
     no_frame = f"{row.media}: no picture in this clip"
     return _described(row.clip_id, values, valid, kept, message, no_frame, facts_of(seen))
 

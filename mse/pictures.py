@@ -1,5 +1,6 @@
 """Pictures as they come out of a container: their place on the clock, and upright RGB with square pixels."""
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,6 +12,8 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.stream import Stream
 from av.video.reformatter import VideoReformatter
+
+from mse import limits
 
 CLOCK_MAY_JUMP = 0x200  # libavformat's AVFMT_TS_DISCONT: MPEG-TS and its like
 JUMP_S, JUMP_BACK_S = 10.0, 0.1  # there, a larger step of the clock is closed, as ffmpeg's command line does
@@ -48,14 +51,20 @@ class Pictures:
     Attributes:
         jumped: True when the clock has jumped, so that its times no longer tell places in the file.
         error: the decoder's latest complaint.
+        damaged: packets and pictures that could not be decoded, after the first picture that could.
     """
 
     def __init__(self, container: InputContainer, stream: av.VideoStream, at_key: bool) -> None:
-        self.jumped, self.error = False, "there is none"
+        self.jumped, self.error, self.damaged = False, "there is none", 0
+        self._limit, self._decoded_s = limits.TimeLimit(), 0.0
         self._container, self._stream, self._at_key = container, stream, at_key
 
     def __iter__(self) -> Iterator[Picture]:
-        """Pictures with their times, which follow from the frame rate where the file has none."""
+        """Pictures with their times, which follow from the frame rate where the file has none.
+
+        Raises:
+            TimeoutError: decoding takes too long for what comes out.
+        """
         origin, may_jump = clock_zero(self._container), self._container.format.flags & CLOCK_MAY_JUMP
         nominal = 1 / (self._stream.average_rate or self._stream.guessed_rate or Fraction(25))
         shift_s, before = 0.0, None
@@ -68,22 +77,32 @@ class Pictures:
                 start_s, self.jumped = expected_s, True
             if before is None or start_s > before.start_s:
                 length = frame.duration * clock_tick(self._stream) or nominal
+                self._decoded_s += start_s - before.start_s if before else 0.0
                 before = Picture(start_s, start_s + float(length), frame)
                 yield before
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        packets, waiting = self._container.demux(self._stream), self._at_key
+        packets, waiting, begun = self._container.demux(self._stream), self._at_key, False
         while True:
+            begun_s = time.process_time()  # the decoder's work in all threads
             try:
                 packet = next(packets, None)
                 if packet is None:  # the end, or damage that hides all that follows
                     return
                 waiting = waiting and not packet.is_keyframe
                 frames = [] if waiting else packet.decode()
+            except av.error.ExitError as e:  # libav's own clock
+                raise TimeoutError(f"given up: no packet came for {limits.DECODE_S:g} s, the limit") from e
             except av.FFmpegError as e:
-                self.error = e.strerror or str(e)
-                continue
-            yield from (frame for frame in frames if not frame.is_corrupt)
+                self.error, frames = e.strerror or str(e), []
+                self.damaged += begun
+            self._limit.spend(time.process_time() - begun_s, self._decoded_s)
+            for frame in frames:
+                if frame.is_corrupt:
+                    self.damaged += begun
+                else:
+                    begun = True
+                    yield frame
 
 
 class ToRgb:

@@ -1,6 +1,7 @@
 """One row a clip: what became of it in each stage, how good it is, and whether it can be used."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,10 @@ import pandas as pd
 from mse.atomic import replacing
 from mse.config import QualitySettings
 from mse.corpus import read_excluded, read_manifest
+from mse.errors import UserError
 from mse.progress import say
+from mse.rows import require_last_line
+from mse.sealed import ANEW
 from mse.segment import Facts, read_facts
 from mse.store import Shard, Status
 from mse.tables import read_table
@@ -64,10 +68,11 @@ def make_quality(
     """
     settings = settings or QualitySettings()
     table = read_manifest(manifest)[["clip_id", "media", "split", "shard", "text"]]
-    parts = [_segment_columns(facts)] if facts else []
-    parts += _modality_columns(shards)
+    shard_of = dict(zip(table["clip_id"], table["shard"], strict=True))
+    parts = [_whole(_segment_columns(facts), shard_of, facts)] if facts else []
+    parts += _modality_columns(shards, shard_of)
     if transcripts:
-        parts.append(_transcript_columns(transcripts, language))
+        parts.append(_whole(_transcript_columns(transcripts, language), shard_of, transcripts))
     for part in parts:
         table = table.merge(part, on="clip_id", how="left", validate="1:1")
     if transcripts:
@@ -95,6 +100,8 @@ def make_quality(
 
 def read_quality(path: Path) -> pd.DataFrame:
     """Read quality.csv; texts stay texts."""
+    if path.is_file():
+        require_last_line(path, "mse quality")
     texts = ("clip_id", "media", "split", "shard", "text", "asr_text", "asr_language", "use", "unfit", "message")
     return read_table(path, (*texts, *STAGES), (*SOUND, *COVERAGES, *FACE, *SPEECH), "mse quality")
 
@@ -106,18 +113,31 @@ def unfit(judged: pd.DataFrame, modality: str) -> "pd.Series[bool]":
     return judged["unfit"].fillna("").map(lambda names: modality in names.split())
 
 
+def _whole(table: pd.DataFrame, shard_of: Mapping[str, str], paths: Sequence[Path]) -> pd.DataFrame:
+    """The rows of some files, if they are one for each clip of the manifest, and of no other clip."""
+    found = Counter(table["clip_id"])
+    odd = [*(clip for clip in shard_of if found[clip] != 1), *(clip for clip in found if clip not in shard_of)]
+    if odd:
+        where = f"shard {shard_of[odd[0]]}" if odd[0] in shard_of else "not in the manifest"
+        raise UserError(
+            f"{paths[0].parent}: {found[odd[0]]} rows of the clip {odd[0]!r} ({where}; {len(odd)} such clips in all), "
+            f"expected one for each clip of the manifest; a file there is cut off or another's: {ANEW}"
+        )
+    return table
+
+
 def _segment_columns(facts: Sequence[Path]) -> pd.DataFrame:
     table = pd.DataFrame([row for path in facts for row in read_facts(path)], columns=Facts._fields)
     table = table.rename(columns={"status": "segment", "message": "segment_message"})
     return table[["clip_id", "segment", "segment_message", *SOUND]]
 
 
-def _modality_columns(shards: Mapping[str, Sequence[Path]]) -> list[pd.DataFrame]:
+def _modality_columns(shards: Mapping[str, Sequence[Path]], shard_of: Mapping[str, str]) -> list[pd.DataFrame]:
     """Status, message and coverage of each modality; of one with several sets the best, and each set's beside it."""
     parts = []
     for modality in dict.fromkeys(name.partition("/")[0] for name in shards):
         sets = {name.replace("/", "_"): paths for name, paths in shards.items() if name.partition("/")[0] == modality}
-        tables = {name: _shard_columns(paths) for name, paths in sets.items()}
+        tables = {name: _whole(_shard_columns(paths, modality), shard_of, paths) for name, paths in sets.items()}
         every = pd.concat(tables.values(), ignore_index=True)
         order = every.assign(usable=[Status[status].usable for status in every["status"]])
         best = order.sort_values(["usable", "coverage"], kind="stable").drop_duplicates("clip_id", keep="last")
@@ -133,11 +153,12 @@ def _named(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table.rename(columns={"status": name, "message": f"{name}_message", "coverage": f"{name}_coverage"})
 
 
-def _shard_columns(paths: Sequence[Path]) -> pd.DataFrame:
+def _shard_columns(paths: Sequence[Path], modality: str) -> pd.DataFrame:
     """Status, message, the share of measured frames and the facts of each clip."""
     rows = []
     for path in paths:
         with Shard(path) as shard:
+            shard.require(modality)
             for clip in shard:
                 coverage = round(float(clip.valid.mean()), 4) if len(clip.valid) else 0.0
                 row = {"clip_id": clip.clip_id, "status": clip.status.name, "message": clip.message}

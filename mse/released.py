@@ -71,7 +71,7 @@ def import_released(name: str, dataset: Dataset, out: Path) -> None:
     for modality, key in layout.features.items():
         made_by = f"released-{'mmsa' if 'all' in files else 'records'}"
         names = [f"{key}_{number:03d}" for number in range(layout.widths[key])]
-        description = Description(name, made_by, names, math.nan, settings=sources, versions=versions())
+        description = Description(name, modality, made_by, names, math.nan, settings=sources, versions=versions())
         unknown: dict[str, list[int]] = {}
         shard = track(_clips(parts, modality, unknown), f"import {modality}", len(clips))
         write_shard(out / "features" / modality / f"{SHARD}.h5", description, shard)

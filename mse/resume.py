@@ -1,6 +1,7 @@
 """A training run's state on disk after each epoch, so that one that was killed goes on where it was."""
 
 import hashlib
+import zipfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,9 @@ def load_state(folder: Path, run: str, parts: dict[str, Any]) -> Progress:
     if not path.is_file():
         return Progress()
     try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():  # torch leaves its own checksums alone
+                raise ValueError(f"the checksum of {damaged} differs")
         saved = torch.load(path, weights_only=True, map_location="cpu")
         same = saved["run"] == run
     except Exception as e:  # whatever a damaged file makes the library raise

@@ -5,6 +5,7 @@ without.
 """
 
 import csv
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
@@ -61,6 +62,7 @@ def read_rows(path: Path, kind: type[Row], made_by: str) -> list[Row]:
     parsers = {name: PARSERS[of] for name, of in get_type_hints(kind).items()}
     csv.field_size_limit(LONGEST_CELL)
     try:
+        require_last_line(path, made_by)
         with path.open(newline="", encoding="utf-8") as file:
             lines = csv.DictReader(file, strict=True)
             missing = [name for name in parsers if name not in (lines.fieldnames or ())]
@@ -69,6 +71,17 @@ def read_rows(path: Path, kind: type[Row], made_by: str) -> list[Row]:
             return [_parsed(line, kind, parsers, f"{path}:{lines.line_num}") for line in lines]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"{path}: missing or no table ({e}); `{made_by}` makes it") from e
+
+
+def require_last_line(path: Path, made_by: str) -> None:
+    """Make sure that a table is not cut off within a line, which may look like a whole one.
+
+    Raises:
+        UserError: its last line has no end.
+    """
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) and file.read() != b"\n":
+            raise UserError(f"{path}: cut off in its last line; delete it and run `{made_by}` again")
 
 
 def write_rows(path: Path, rows: Iterable[Row], kind: type[Row]) -> None:

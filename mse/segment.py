@@ -4,7 +4,6 @@ A clip that can't be used becomes a row with a status and a message; it never st
 """
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -71,6 +70,7 @@ def segment_shard(clips: Sequence[Window], out: Path, facts: Path, dataset: str,
 
     description = Description(
         dataset,
+        "sound",
         "pcm",
         ["sample"],
         media.SAMPLE_RATE_HZ,
@@ -87,9 +87,13 @@ def _cut_recording(path: Path, clips: Sequence[Window], settings: SegmentSetting
     try:
         info = media.probe(path)
     except media.MediaError as e:
-        status = Status.unreadable if os.path.isfile(path) else Status.missing
+        status = Status.missing if isinstance(e, media.MissingError) else Status.unreadable
         for clip in clips:
             yield _unusable(clip, status, str(e))
+        return
+    if not (info.has_audio or info.has_video):
+        for clip in clips:
+            yield _unusable(clip, Status.unreadable, f"{path}: neither sound nor pictures in this file")
         return
     cuts = [(clip, *_window(clip, info, path, settings)) for clip in clips]
     usable = [(start_s, end_s) for _, start_s, end_s, status, _ in cuts if status.usable]
@@ -98,7 +102,7 @@ def _cut_recording(path: Path, clips: Sequence[Window], settings: SegmentSetting
     origin_s = min((start_s for start_s, _ in usable), default=0.0)
     latest_s = max((end_s for _, end_s in usable), default=0.0)
     with contextlib.closing(media.iter_audio(path, origin_s, latest_s)) as blocks:
-        sound = _Sound(path, blocks if info.has_audio else iter(()), origin_s)
+        sound = _Sound(blocks if info.has_audio else iter(()), origin_s)
         for clip, start_s, end_s, status, message in cuts:
             if not status.usable:
                 yield _unusable(clip, status, message)
@@ -106,10 +110,15 @@ def _cut_recording(path: Path, clips: Sequence[Window], settings: SegmentSetting
             samples = sound.window(start_s, end_s)
             length_s = len(samples) / media.SAMPLE_RATE_HZ
             if not len(samples):
-                status, message = Status.no_stream, sound.failure
+                status, message = Status.no_stream, sound.failure or f"{path}: no sound in this clip"
+            elif not samples.any():  # a microphone that was off says nothing of a voice
+                status = Status.nothing_found
+                message = f"{path}: only silence, all {len(samples)} samples are 0"
+                samples = NO_SOUND
             elif length_s < end_s - start_s - END_TOLERANCE_S:
                 status = Status.cut
-                message = f"{path}: sound for {length_s:.2f} of the clip's {end_s - start_s:.2f} s"
+                short = f"{path}: sound for {length_s:.2f} of the clip's {end_s - start_s:.2f} s"
+                message = "; ".join(part for part in (message, short, sound.failure) if part)
             used = clip._replace(start_s=start_s, end_s=end_s)
             facts = _facts(used, end_s - start_s, status, message, samples, info.has_video)
             yield _pcm(clip.clip_id, samples, status, message), facts
@@ -119,16 +128,15 @@ class _Sound:
     """Windows of a recording's sound with rising starts; no more is in memory than the longest, and a block.
 
     Args:
-        path: the recording, for messages.
         blocks: its sound from the origin on, as `media.iter_audio` gives it.
         origin_s: where the first block begins (seconds from the file's start).
 
     Attributes:
-        failure: why a window is empty.
+        failure: why the sound ended, where it is not the recording's end.
     """
 
-    def __init__(self, path: Path, blocks: Iterator[Samples], origin_s: float) -> None:
-        self.failure = f"{path}: no sound in this clip"
+    def __init__(self, blocks: Iterator[Samples], origin_s: float) -> None:
+        self.failure = ""
         self._blocks, self._origin_s = blocks, origin_s
         self._kept: list[Samples] = []
         self._first = self._end = 0  # `_kept` holds samples [_first, _end), counted from the origin
@@ -170,7 +178,7 @@ def _window(
             Status.out_of_range,
             f"{path}: clip starts at {start_s:g} s, file ends at {length_s:g} s",
         )
-    status, message = Status.ok, ""
+    status, message = (Status.cut, info.note) if info.note else (Status.ok, "")
     if end_s > length_s + END_TOLERANCE_S:
         status = Status.cut
         message = f"{path}: clip ends at {end_s:g} s, file at {length_s:g} s; what is there was used"

@@ -1,10 +1,11 @@
 """The shard file: features of many clips in one HDF5 file, written atomically, read lazily, verified.
 
-Attributes: format_version, dataset, extractor, settings (JSON), settings_digest, feature_names (JSON), rate_hz,
-versions (JSON). Datasets for N clips with T frames in all: clip_id (N), offsets (N+1), values (T, D),
+Attributes: format_version, dataset, modality, extractor, settings (JSON), settings_digest, feature_names (JSON),
+rate_hz, versions (JSON). Datasets for N clips with T frames in all: clip_id (N), offsets (N+1), values (T, D),
 valid (T), status (N), message (N). Frame t of clip i is values[offsets[i] + t], t / rate_hz seconds after the
 clip's start. A frame that could not be measured keeps its place with valid = False and NaN for what is unknown; a clip
 that could not be read has no frames, a status and a message. The group `facts` may hold numbers about clips, each (N).
+The file is sealed (mse.sealed): what is read is what was written.
 """
 
 import hashlib
@@ -22,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 import mse
-from mse.atomic import replacing
 from mse.errors import UserError
+from mse.sealed import ANEW, DAMAGE, open_sealed, writing
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CHUNK_BYTES = 1 << 18  # large enough to compress well, small enough to read one clip at a time
 
 
@@ -33,13 +34,13 @@ class Status(IntEnum):
     """What became of a clip in one stage."""
 
     ok = 0
-    cut = 1  # usable, but shorter than the table says
+    cut = 1  # usable, but not whole
     missing = 2  # no such file
     unreadable = 3  # not a media file, or damaged
     no_stream = 4  # the file lacks the sound or the picture
     out_of_range = 5  # the clip starts after the recording's end
     too_short = 6
-    nothing_found = 7  # readable, but without a face or without words
+    nothing_found = 7  # readable, but mute, without a face or without words
     failed = 8  # the extractor gave an error
 
     @property
@@ -77,6 +78,7 @@ class Description:
     """What a shard holds and what made it."""
 
     dataset: str
+    modality: str  # sound (as samples), acoustic or facial
     extractor: str
     feature_names: list[str]
     rate_hz: float
@@ -116,7 +118,7 @@ def write_shard(path: Path, description: Description, clips: Iterable[Clip]) -> 
     width = len(description.feature_names)
     chunk = max(1, CHUNK_BYTES // (width * np.dtype(description.dtype).itemsize))
     packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
-    with replacing(path) as partial, h5py.File(partial, "w", libver="latest") as file:
+    with writing(path) as file:
         values = file.create_dataset(
             "values", (0, width), description.dtype, maxshape=(None, width), chunks=(chunk, width), **packed
         )
@@ -145,6 +147,7 @@ def write_shard(path: Path, description: Description, clips: Iterable[Clip]) -> 
         file.attrs.update(
             format_version=FORMAT_VERSION,
             dataset=description.dataset,
+            modality=description.modality,
             extractor=description.extractor,
             settings=json.dumps(description.settings, sort_keys=True),
             settings_digest=description.settings_digest,
@@ -163,15 +166,12 @@ class Shard:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._file = h5py.File(path, "r")
-        except OSError as e:
-            raise UserError(f"{path}: missing or no HDF5 file ({e}); delete it and run again to make it anew") from e
+        self._file, self.digest = open_sealed(path)
         try:
             self._read_index()
-        except (KeyError, ValueError) as e:
+        except DAMAGE as e:
             self._file.close()
-            raise UserError(f"{path}: not a shard that can be used: {e}; delete it and run again") from e
+            raise UserError(f"{path}: not a shard that can be used: {e}; {ANEW}") from e
 
     def _read_index(self) -> None:
         attributes = self._file.attrs
@@ -179,6 +179,7 @@ class Shard:
             raise ValueError(f"format version {attributes['format_version']}, expected {FORMAT_VERSION}")
         self.description = Description(
             dataset=attributes["dataset"],
+            modality=attributes["modality"],
             extractor=attributes["extractor"],
             feature_names=json.loads(attributes["feature_names"]),
             rate_hz=float(attributes["rate_hz"]),
@@ -194,6 +195,8 @@ class Shard:
             name: numbers[:] for name, numbers in self._file.get("facts", {}).items()
         }
         n, frames = len(self.clip_ids), len(self._file["values"])
+        if len(set(self.clip_ids)) < n:
+            raise ValueError("a clip stands in it twice")
         if not len(self.offsets) == n + 1 == len(self.status) + 1 == len(self.messages) + 1:
             raise ValueError("its index does not have one entry a clip")
         if self.offsets[0] != 0 or self.offsets[-1] != frames or (np.diff(self.offsets) < 0).any():
@@ -202,6 +205,19 @@ class Shard:
             raise ValueError("its facts do not have one number a clip")
         if len(self._file["valid"]) != frames:
             raise ValueError("its valid marks do not fit its values")
+
+    def require(self, modality: str, dataset: str | None = None) -> None:
+        """Make sure that the shard is of this modality, and of this corpus.
+
+        Raises:
+            UserError: it is another's.
+        """
+        for what, found, expected in (
+            ("modality", self.description.modality, modality),
+            ("corpus", self.description.dataset, dataset),
+        ):
+            if expected is not None and found != expected:
+                raise UserError(f"{self.path}: of the {what} {found!r}, not {expected!r}; {ANEW}")
 
     def __len__(self) -> int:
         return len(self.clip_ids)

@@ -17,6 +17,7 @@ from mse.atomic import replacing
 from mse.config import TranscribeSettings
 from mse.features.speech import Recogniser, Transcript
 from mse.progress import track
+from mse.rows import require_last_line
 from mse.store import Clip, Shard, Status, refuse_all_failed
 from mse.tables import read_table
 
@@ -39,6 +40,7 @@ def transcribe_shard(
     """
     recognise = Recogniser(settings, model, language, threads)
     with Shard(segments) as shard:
+        shard.require("sound")
         rows = [transcript_row(clip, recognise) for clip in track(shard, f"transcribe {segments.stem}", len(shard))]
     refuse_all_failed(((Status[row["status"]], row["message"]) for row in rows), str(segments))
     with replacing(out) as partial:
@@ -47,6 +49,8 @@ def transcribe_shard(
 
 def read_transcripts(path: Path) -> pd.DataFrame:
     """Read the table that `transcribe_shard` writes."""
+    if path.is_file():
+        require_last_line(path, "mse transcribe")
     texts = tuple(column for column in COLUMNS if column != "confidence")
     return read_table(path, texts, ("confidence",), "mse transcribe")
 

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -15,6 +15,7 @@ from tests.conftest import MODELS, ROOT
 
 TABLE = "results/demo/smollm2/metrics.csv"
 CLIPS = {"train": 8, "valid": 4, "test": 4}
+LONGEST_S = 1800.0
 SEEDS = ["--config", "seeds=[1, 2]", "bootstrap_samples=100"]
 RESULTS = ["work/demo/**/*.csv", "work/demo/**/*.h5", "results/**/*.csv"]
 RESULTS += ["results/**/config.json", "results/**/*.safetensors"]
@@ -25,17 +26,22 @@ SHORT = [
 ]
 
 
-def check_out(folder: Path, models: Callable[[str], Path]) -> None:
-    """Fill a folder as a clone would be, with a small recipe and the fetched models."""
+def check_out(folder: Path) -> None:
+    """Fill a folder as a clone would be, with the models that were fetched."""
     for name in ("Snakefile", "workflow", "config", "resources", "environment.yml"):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("models"))
         else:
             shutil.copy(source, folder / name)
+    (folder / "resources/models").symlink_to(MODELS)
+
+
+def check_out_demo(folder: Path, models: Callable[[str], Path]) -> None:
+    """The same with a small recipe of the demo, and with its models."""
     for name in ("smollm2", "face_landmarker", "whisper-tiny.en"):
         models(name)
-    (folder / "resources/models").symlink_to(MODELS)
+    check_out(folder)
     recipe = load_recipe(ROOT / "resources/demo.yaml").cut_down(CLIPS)
     (folder / "resources/demo.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     dataset = folder / "config/datasets/demo.yaml"
@@ -48,13 +54,13 @@ def environment() -> dict[str, str]:
 
 
 def snakemake(
-    folder: Path, *arguments: str, env: Mapping[str, str] | None = None, timeout_s: float = 1200
+    folder: Path, *arguments: str, before: Sequence[str] = (), env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", *arguments]
-    if "--workflow-profile" not in arguments:
-        command[3:3] = ["--cores", "2"]
+    """Run the workflow; `before` is a command that runs the command, as setpriv does."""
+    where = () if "--workflow-profile" in arguments else ("--cores", "2")
+    command = [*before, sys.executable, "-m", "snakemake", *where, *arguments]
     return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env=env or environment(), timeout=timeout_s, check=False
+        command, cwd=folder, capture_output=True, text=True, env=env or environment(), timeout=LONGEST_S, check=False
     )
 
 

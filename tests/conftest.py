@@ -1,5 +1,6 @@
 """Inputs that tests make for themselves: tones, moving pictures, tiny language models; and the real models."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def models() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def landmarker(models: Callable[[str], Path]) -> Path:
     return models("face_landmarker") / "face_landmarker.task"
+
+
+def ffmpeg(*arguments: str | Path | bytes) -> bytes:
+    """Run ffmpeg and give what it wrote to its standard output."""
+    command = [media.ffmpeg_path(), "-nostdin", "-y", "-loglevel", "error", *arguments]
+    return subprocess.run(command, check=True, capture_output=True).stdout
 
 
 def tone(seconds: float, hertz: float = 220.0, level: float = 0.3) -> np.ndarray:

@@ -38,7 +38,7 @@ def make_dataset(
     splits = ["train", "valid", "train", "test"] * (clips // 4)
     labels = rng.uniform(-3, 3, clips).round(1)
     for modality, width in WIDTHS.items():
-        made = Description("made", modality, [f"f{i}" for i in range(width)], 10.0)
+        made = Description("made", modality, modality, [f"f{i}" for i in range(width)], 10.0)
         rows = []
         for number, (name, label) in enumerate(zip(names, labels, strict=True)):
             values = rng.normal(size=(FRAMES[modality] + number % 5, width)).astype(np.float32)

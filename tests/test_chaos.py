@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import TABLE, check_out, environment, finished_jobs, made, snakemake
+from tests.checkout import TABLE, check_out_demo, environment, finished_jobs, made, snakemake
 
 RUN = ["--rerun-incomplete", "--config", "seeds=[1]", "bootstrap_samples=100", "baselines=[linear]"]
 RUN += ["train={pretrain_epochs: 2, schedule_epochs: 3, batch_size: 4}", "--", TABLE]
@@ -26,7 +26,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], Path]
     """A checkout whose demo corpus is there."""
     folder = tmp_path_factory.mktemp("chaos") / "base"
     folder.mkdir()
-    check_out(folder, models)
+    check_out_demo(folder, models)
     done = snakemake(folder, "work/demo/manifest.csv")
     assert done.returncode == 0, done.stderr[-3000:]
     return folder

@@ -53,7 +53,7 @@ def test_changed_shard_is_noticed(tmp_path: Path) -> None:
 
 def test_foreign_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "d.h5").write_text("no")
-    with pytest.raises(UserError, match=r"d\.h5: missing or no assembled dataset"):
+    with pytest.raises(UserError, match=r"d\.h5: not a file of this version of mse"):
         ClipDataset(tmp_path / "d.h5")
 
 

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from mse import media
+from mse.video import VideoReader
 from tests.conftest import grey_frames, tone
 
 
@@ -32,7 +33,7 @@ def test_audio_window_is_the_same_sound(video: Path) -> None:
 
 
 def read_frames(path: Path, rate_hz: float, start_s: float, end_s: float, max_side_px: int = 1280) -> list[np.ndarray]:
-    with media.VideoReader(path, rate_hz, max_side_px) as reader:
+    with VideoReader(path, rate_hz, max_side_px) as reader:
         return list(reader.frames(start_s, end_s))
 
 
@@ -73,7 +74,7 @@ def test_windows_do_not_depend_on_what_was_read_before(long_video: Path, tmp_pat
     assert len(whole) == pytest.approx(300, abs=1)
     assert len({frame.tobytes() for frame in whole}) == len(whole)
     windows = [(0, 20), (20, 25), (25, 40), (38, 41), (200, 203), (60, 62), (280, 299), (0, 2), (150, 151)]
-    with media.VideoReader(path, 10.0) as reader:
+    with VideoReader(path, 10.0) as reader:
         for first, last in windows:
             frames = list(reader.frames(first / 10, last / 10))
             assert len(frames) == last - first
@@ -84,7 +85,7 @@ def test_reader_may_stop_early(video: Path) -> None:
     def held_open() -> bool:
         return str(video) in [file.path for file in psutil.Process().open_files()]
 
-    with media.VideoReader(video, 25.0) as reader:
+    with VideoReader(video, 25.0) as reader:
         frames = reader.frames(0.0, 2.0)
         assert next(frames).shape == (96, 96, 3)
         frames.close()
@@ -94,7 +95,7 @@ def test_reader_may_stop_early(video: Path) -> None:
 
 
 def test_more_threads_change_nothing(video: Path) -> None:
-    with media.VideoReader(video, 10.0, threads=2) as reader:
+    with VideoReader(video, 10.0, threads=2) as reader:
         frames = list(reader.frames(0.0, 2.0))
     assert np.array_equal(np.stack(frames), np.stack(read_frames(video, 10.0, 0.0, 2.0)))
 

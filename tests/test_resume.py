@@ -110,6 +110,17 @@ def test_state_of_another_run_or_a_damaged_one_is_not_taken_up(
     assert "unfinished.pt: of a run with other settings" in said and "unfinished.pt: can't be read (" in said
 
 
+def test_one_turned_bit_of_a_state_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the middle of a weight, where the rest of the file is as it should be."""
+    best = torch.arange(1000.0)
+    save_state(tmp_path, "one", Progress([{"epoch": 1}], 0.5, 1, {"w": best}), parts())
+    data = bytearray((tmp_path / STATE_NAME).read_bytes())
+    data[data.index(best.numpy().tobytes()) + 2000] ^= 1
+    (tmp_path / STATE_NAME).write_bytes(data)
+    assert load_state(tmp_path, "one", parts()).epoch == 0
+    assert "unfinished.pt: can't be read (the checksum of " in capsys.readouterr().err
+
+
 def test_run_is_told_by_all_that_it_depends_on(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(b"a")
     (tmp_path / "b.h5").write_bytes(b"b")

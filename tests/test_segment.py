@@ -65,7 +65,7 @@ def test_no_more_sound_is_kept_than_the_clip_needs() -> None:
         for begin in range(0, 100 * 16_000, 8_000):
             yield np.arange(begin, begin + 8_000, dtype=np.int32)  # each sample tells its place
 
-    sound = _Sound(Path("x"), blocks(), 10.0)
+    sound = _Sound(blocks(), 10.0)
     for start_s in np.arange(10.0, 108.0, 3.7):
         samples = sound.window(start_s, start_s + 2.0)
         assert samples[0] == round((start_s - 10) * 16_000) and len(samples) == 32_000

@@ -104,7 +104,7 @@ def with_second_set(folder: Path, missing: tuple[str, ...] = ()) -> dict[str, li
     """A made dataset whose sound is described by two sets; some clips lack the second."""
     make_dataset(folder)
     names = pd.read_csv(folder / "manifest.csv")["clip_id"]
-    described = Description("made", "second", ["g0", "g1"], 5.0, settings={"second": True})
+    described = Description("made", "acoustic", "second", ["g0", "g1"], 5.0, settings={"second": True})
     clips = []
     for number, name in enumerate(names):
         absent = name in missing

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.checkout import CLIPS, SEEDS, TABLE, check_out, made, snakemake
+from tests.checkout import CLIPS, SEEDS, TABLE, check_out_demo, made, snakemake
 from tests.slurm_cluster import FLAGS, Cluster, why_not
 
 PROFILE = ["--workflow-profile", "workflow/profiles/slurm"]
@@ -33,7 +33,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], P
     """A demo corpus taken to its table, by the login node's one command."""
     folder = tmp_path_factory.mktemp("on a cluster") / "finished"
     folder.mkdir()
-    check_out(folder, models)
+    check_out_demo(folder, models)
     done = snakemake(folder, *PROFILE, *FLAGS, *SEEDS, *FEW, "--", TABLE, FIGURE, env=cluster.environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
     return folder

@@ -219,7 +219,7 @@ def test_every_clip_gets_a_row(voice: np.ndarray, english: Path, tmp_path: Path)
     clips = {"said": (voice, Status.ok, ""), "short": (voice[:64_000], Status.cut, "ends early")}
     clips |= {"still": (pcm(NO_SPEECH["noise"]), Status.ok, ""), "gone": (pcm(T[:0]), Status.missing, "no such file")}
     clips |= {"empty": (pcm(T[:0]), Status.ok, "")}
-    described = Description("d", "pcm", ["sample"], media.SAMPLE_RATE_HZ, dtype="int16")
+    described = Description("d", "sound", "pcm", ["sample"], media.SAMPLE_RATE_HZ, dtype="int16")
     shard = (Clip(name, x[:, None], np.ones(len(x), bool), s, message) for name, (x, s, message) in clips.items())
     write_shard(tmp_path / "sound.h5", described, shard)
     transcribe_shard(tmp_path / "sound.h5", tmp_path / "said.csv", "auto", TranscribeSettings(), english)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from mse.errors import UserError
+from mse.sealed import seal
 from mse.store import Clip, Description, Shard, Status, write_shard
 
-DESCRIPTION = Description("corpus", "test", ["a", "b", "c"], 10.0, settings={"x": 1}, versions={"mse": "0"})
+DESCRIPTION = Description("corpus", "acoustic", "test", ["a", "b", "c"], 10.0, settings={"x": 1}, versions={"mse": "0"})
 
 
 def clips() -> list[Clip]:
@@ -59,7 +60,7 @@ def test_a_failure_leaves_what_was_there(shard: Path) -> None:
 
 
 def test_digest_tells_settings_apart() -> None:
-    other = Description("corpus", "test", ["a", "b", "c"], 10.0, settings={"x": 2})
+    other = Description("corpus", "acoustic", "test", ["a", "b", "c"], 10.0, settings={"x": 2})
     assert other.settings_digest != DESCRIPTION.settings_digest
 
 
@@ -67,18 +68,18 @@ def test_missing_truncated_and_foreign_files_are_named(shard: Path, tmp_path: Pa
     with pytest.raises(UserError, match=r"gone\.h5: missing or no HDF5 file"):
         Shard(tmp_path / "gone.h5")
     shard.write_bytes(shard.read_bytes()[:700])
-    with pytest.raises(UserError, match=r"s\.h5: missing or no HDF5 file"):
+    with pytest.raises(UserError, match=r"s\.h5: damaged: not the bytes that were written; delete it and run again"):
         Shard(shard)
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file["x"] = 1
-    with pytest.raises(UserError, match=r"foreign\.h5: not a shard"):
+    with pytest.raises(UserError, match=r"foreign\.h5: not a file of this version of mse"):
         Shard(tmp_path / "foreign.h5")
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: f.attrs.__setitem__("format_version", 99), "format version 99, expected 1"),
+        (lambda f: f.attrs.__setitem__("format_version", 99), "format version 99, expected 2"),
         (lambda f: f["offsets"].__setitem__(3, 99), "offsets do not fit"),
         (lambda f: f["valid"].resize(2, axis=0), "valid marks do not fit"),
         (lambda f: f.__delitem__("status"), "status"),
@@ -87,5 +88,6 @@ def test_missing_truncated_and_foreign_files_are_named(shard: Path, tmp_path: Pa
 def test_inconsistent_files_are_refused(shard: Path, damage: object, message: str) -> None:
     with h5py.File(shard, "r+") as file:
         damage(file)  # type: ignore[operator]
+    seal(shard)  # as if it had been written so
     with pytest.raises(UserError, match=message):
         Shard(shard)

@@ -19,6 +19,7 @@ from mse.metrics import Scorer
 from mse.plots import coverage, predictions, training
 from mse.predict import predict, read_predictions
 from mse.score import score
+from mse.sealed import seal
 from mse.train import Trainer, cosine_with_warmup, run_epochs, train
 from tests.made import make_dataset
 
@@ -108,6 +109,7 @@ def test_adapter_describes_itself_and_refuses_other_features(run: Callable[..., 
     other.write_bytes((folder.parent / "dataset.h5").read_bytes())
     with h5py.File(other, "r+") as file:
         file["facial/facial"].attrs["settings_digest"] = "0" * 16
+    seal(other)
     with pytest.raises(UserError, match="trained on facial features of other settings"):
         predict(other, tiny_llm, MARKS, folder / "adapter", SETTINGS, folder / "p.csv")
 

@@ -18,7 +18,7 @@ from mse.adapter import MSEAdapter
 from mse.cli import app
 from mse.corpus import SPLITS
 from mse.data import ClipDataset
-from tests.checkout import CLIPS, SEEDS, SHORT, TABLE, check_out, planned, snakemake
+from tests.checkout import CLIPS, SEEDS, SHORT, TABLE, check_out_demo, planned, snakemake
 from tests.conftest import MODELS
 from tests.originals import write_chatglm
 
@@ -30,7 +30,7 @@ ROWS += [("zero-shot", "single"), ("linear", "single"), ("constant", "single")]
 def checkout(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], Path]) -> Path:
     """The project's files in a folder with a space in its name."""
     folder = tmp_path_factory.mktemp("a check out")
-    check_out(folder, models)
+    check_out_demo(folder, models)
     return folder
 
 

@@ -154,8 +154,9 @@ def shards(dataset_name, table="manifest"):
 
 
 def media_of(clips):
-    """Recordings of some clips. One that is missing is no missing input: its clips say so in quality.csv."""
-    return [path for path in clips["media"].unique() if os.path.exists(path)]
+    """Recordings of some clips. One that is missing or out of reach is no input: its clips say so in quality.csv."""
+    paths = clips["media"].unique()
+    return [p for p in paths if os.path.isfile(p) and os.access(p, os.R_OK)]
 
 
 def digest_of(clips):
