@@ -78,7 +78,7 @@ def test_missing_truncated_and_foreign_files_are_named(shard: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: f.attrs.__setitem__("format_version", 99), "format version 99, expected 1"),
+        (lambda f: f.attrs.__setitem__("format_version", 99), "format version 99, expected 2"),
         (lambda f: f["offsets"].__setitem__(3, 99), "offsets do not fit"),
         (lambda f: f["valid"].resize(2, axis=0), "valid marks do not fit"),
         (lambda f: f.__delitem__("status"), "status"),
