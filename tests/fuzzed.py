@@ -59,7 +59,9 @@ def tables(folder: Path) -> Readers:
         "json by name": corpus(json.dumps(nested), within, file="t.json"),
         "json lines": corpus("\n".join(map(json.dumps, rows)), file="t.jsonl"),
         "plain lines": corpus(lines, file="t.txt", lines="{clip_id} {media} {start} {label} {text}"),
-        "a folder to be described": Reader(anything, lambda place: new("mine", place), (*CSV, bomb), ("t.csv", "t.json")),
+        "a folder to be described": Reader(
+            anything, lambda place: new("mine", place), (*CSV, bomb), ("t.csv", "t.json")
+        ),
     }  # fmt: skip
 
 
@@ -86,7 +88,7 @@ def configuration(folder: Path) -> Readers:
             read_corpus(known)
 
     mine = (
-        b"root: .\ntables:\n- {file: 't{n}.csv', header: [clip_id, media, text, label], values: {a: b}, encoding: utf-8}\n"
+        b"root: .\ntables:\n- {file: 't{n}.csv', header: [clip_id, media, text, label], values: {a: b}}\n"
         b"columns: {clip_id: '{clip_id}-{n:0>2}', media: '{media}.mp4', text: text, label: label, extra: [a]}\n"
         b"recode: {label: {'9': '2'}}\nexclude: [{where: clip_id, values: [gone], reason: why}]\n"
         b"split: {by: clip_id, train: [a], valid: [b], test: [c], others: train}\n"

@@ -1,4 +1,4 @@
-"""Whatever users bring is read, or refused by a UserError: nothing crashes, hangs, eats memory, runs, or writes elsewhere.
+"""Whatever users bring is read or refused by a UserError: nothing crashes, hangs, eats memory or runs.
 
 MSE_FUZZ=1500 tries as many mutations of each kind of file, in place of a few; a case that fails is run again by
 `python -m tests.fuzzing GROUP 1 FOLDER READER CASE`.

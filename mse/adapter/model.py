@@ -90,10 +90,13 @@ class MSEAdapter(nn.Module):
                 "version of mse: train it anew, or import it again"
             )
         try:
-            weights = {name: value.float() for name, value in load_file(folder / WEIGHTS_NAME).items()}
             with torch.device("meta"):  # widths may be absurd: no memory before the weights are known to fit
                 adapter = cls(config)
+        except (RuntimeError, OverflowError, TypeError) as e:  # sizes beyond 64 bits
+            raise UserError(f"{folder / CONFIG_NAME}: no adapter can be so wide: {str(e).splitlines()[0]}") from e
+        try:
+            weights = {name: value.float() for name, value in load_file(folder / WEIGHTS_NAME).items()}
             adapter.load_state_dict(weights, assign=True)
-        except (OSError, RuntimeError, OverflowError, SafetensorError) as e:
+        except (OSError, RuntimeError, SafetensorError) as e:
             raise UserError(f"{folder / WEIGHTS_NAME}: no weights that fit {CONFIG_NAME}: {e}") from e
         return adapter

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mse.errors import UserError
 
 MOST_VALUES = 100_000  # of a YAML file, aliases written out
+MERGE = "tag:yaml.org,2002:merge"  # of the key <<
 MOST_MISTAKES_SHOWN = 20
 LONGEST_TOLD = 2000  # characters of a mistake
 
@@ -114,9 +115,9 @@ class _Strict(yaml.SafeLoader):
         return sizes[node]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != MERGE]
         values = super().construct_mapping(node, deep)  # which refuses what can't be a key
-        twice = [key for key, count in Counter(keys).items() if count > 1 and key != "<<"]
+        twice = [key for key, count in Counter(keys).items() if count > 1]
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} stands twice", node.start_mark)
         return values

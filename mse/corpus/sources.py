@@ -195,8 +195,8 @@ def _complete(rows: Iterable[Row]) -> list[Row]:
     blank = dict.fromkeys([name for row in rows for name in row.cells], "")
     if len(rows) * len(blank) > MOST_CELLS:
         raise UserError(
-            f"{rows[0].source}: {len(rows)} objects with {len(blank)} different keys are no table; expected objects that "
-            "have the same keys"
+            f"{rows[0].source}: {len(rows)} objects with {len(blank)} different keys are no table; expected "
+            "objects that have the same keys"
         )
     return [Row(row.source, row.place, {**blank, **row.cells}) for row in rows]
 
