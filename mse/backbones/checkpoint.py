@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -73,7 +75,7 @@ class Checkpoint:
         return names
 
     def _all_there(self, names: list[str], who: str) -> list[Path]:
-        missing = [name for name in names if not (self.folder / name).is_file()]
+        missing = [name for name in names if not os.path.isfile(self.folder / name)]  # bears names that are too long
         if missing or not names:
             raise UserError(
                 f"{self.folder}: {who} {len(names)} files of weights, and {len(missing)} of them "
@@ -116,7 +118,17 @@ def read_weights(path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     # What is no pickle of tensors ends in errors of many kinds, of which the library turns only some into its own.
-    pickled = (EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, ImportError, MemoryError)
+    pickled = (
+        struct.error,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        ImportError,
+        MemoryError,
+    )
     try:
         with path.open("rb") as file:
             start = file.read(len(POINTER))
