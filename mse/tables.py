@@ -8,6 +8,8 @@ import pandas as pd
 
 from mse.errors import UserError
 
+LONGEST_HEADER = 1 << 16  # bytes; of 200,000 columns pandas would make sense for minutes
+
 
 def read_table(
     path: Path,
@@ -34,6 +36,9 @@ def read_table(
     if others is not None:
         dtypes = defaultdict(lambda: others, dtypes)
     try:
+        with path.open("rb") as file:
+            if len(file.readline(LONGEST_HEADER)) == LONGEST_HEADER:
+                raise ValueError(f"its first line has more than {LONGEST_HEADER:,} bytes")
         table = pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=dict.fromkeys(numbers, ""))
     except (OSError, ValueError) as e:
         raise UserError(f"{path}: missing or no table ({e}); `{made_by}` makes it") from e
