@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mse import hdf5
 from mse.config import AssembleSettings, Dataset
 from mse.corpus import read_manifest
 from mse.corpus.build import label_value
@@ -91,19 +92,23 @@ def assemble(
         _check_splits(clips, manifest)
     sets = {group_of(each): _index(name, clips, judged, paths, out, each) for each, paths in shards.items()}
     with writing(out) as file:
-        file.attrs["format_version"] = FORMAT_VERSION
-        file.attrs["name"] = name
-        file.attrs["description"] = dataset.model_dump_json(
-            include={"task", "preamble", "prompt", "language", "text_from"}
+        described = dataset.model_dump_json(include={"task", "preamble", "prompt", "language", "text_from"})
+        hdf5.write_attributes(
+            file,
+            {
+                "format_version": FORMAT_VERSION,
+                "name": name,
+                "description": described,
+                "clip_sd": settings.clip_sd,
+                "unusable": json.dumps(unusable),
+            },
         )
-        file.attrs["clip_sd"] = settings.clip_sd
-        file.attrs["unusable"] = json.dumps(unusable)
         for column in ("clip_id", "split", "speaker", "text"):
-            file.create_dataset(column, data=clips[column].tolist(), dtype=h5py.string_dtype())
+            hdf5.write_texts(file, column, clips[column].tolist())
         file.create_dataset("label", data=clips["label"].to_numpy(np.float64))
         extra = file.create_group("extra")
         for column in dataset.columns.extra:
-            extra.create_dataset(column, data=clips[column].tolist(), dtype=h5py.string_dtype())
+            hdf5.write_texts(extra, column, clips[column].tolist())
         for each, index in sets.items():
             _write_set(file.create_group(each), index)
 
@@ -218,9 +223,11 @@ class Statistics:
 
 def _write_set(group: h5py.Group, index: FeatureSet) -> None:
     for name in ("shards", "shard_digests"):
-        group.create_dataset(name, data=getattr(index, name), dtype=h5py.string_dtype())
+        hdf5.write_texts(group, name, getattr(index, name))
     for name in ("shard", "row", "present", "mean", "deviation"):
         group.create_dataset(name, data=getattr(index, name))
-    group.attrs["feature_names"] = json.dumps(index.feature_names)
-    group.attrs["rate_hz"] = index.rate_hz
-    group.attrs["settings_digest"] = index.settings_digest
+    made: dict[str, str | float] = {
+        "feature_names": json.dumps(index.feature_names),
+        "settings_digest": index.settings_digest,
+    }
+    hdf5.write_attributes(group, made | {"rate_hz": index.rate_hz})

@@ -1,6 +1,5 @@
 """dataset.h5 for torch: clips with normalised features, and batches of clips of like length."""
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,14 +10,15 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 from torch import Tensor
 
+from mse import hdf5
 from mse.assemble import FORMAT_VERSION, MODALITIES
 from mse.clock import side_by_side
 from mse.config import Task
 from mse.errors import UserError
-from mse.sealed import DAMAGE, open_sealed
+from mse.sealed import open_sealed
 from mse.store import Shard
 
 EVERY = (*MODALITIES, "text")
@@ -56,17 +56,31 @@ class Batch:
         return replace(self, acoustic=acoustic, facial=facial)
 
 
+class _Description(BaseModel):
+    """What dataset.h5 says of its corpus."""
+
+    task: Task | None
+    language: str
+    preamble: str
+    prompt: str
+
+
 class _SetIndex:
     """One set's group of dataset.h5, read (see mse.assemble.FeatureSet)."""
 
-    def __init__(self, group: h5py.Group) -> None:
-        self.shards, self.shard_digests = (
-            [name.decode() for name in group[key][:]] for key in ("shards", "shard_digests")
-        )
-        self.shard, self.row, self.present = (group[name][:] for name in ("shard", "row", "present"))
-        self.mean, self.deviation = (group[name][:] for name in STATISTICS)
-        self.rate_hz = float(group.attrs["rate_hz"])
-        self.digest = str(group.attrs["settings_digest"])
+    def __init__(self, group: h5py.Group, clips: int) -> None:
+        self.shards, self.shard_digests = hdf5.texts(group, "shards"), hdf5.texts(group, "shard_digests")
+        self.shard, self.row = (hdf5.array(group, name, "i") for name in ("shard", "row"))
+        self.present = hdf5.array(group, "present", "b")
+        self.mean, self.deviation = (hdf5.array(group, name, "f") for name in STATISTICS)
+        self.rate_hz = hdf5.attribute(group, "rate_hz", float)
+        self.digest = hdf5.attribute(group, "settings_digest", str)
+        if not len(self.shard) == len(self.row) == len(self.present) == clips or len(self.mean) != len(self.deviation):
+            raise ValueError(f"the parts of {group.name} do not fit each other")
+        if len(self.shard_digests) != len(self.shards):
+            raise ValueError(f"{group.name} does not have one digest a shard")
+        if (self.shard[self.present] >= len(self.shards)).any() or (self.shard < 0).any() or (self.row < 0).any():
+            raise ValueError(f"{group.name} names shards and rows that can't be")
 
 
 class ClipDataset:
@@ -94,27 +108,20 @@ class ClipDataset:
         self._chosen = {"acoustic": list(acoustic_sets)}
         self.used = set(EVERY if modalities is None else modalities)
         file, _ = open_sealed(path)
-        try:
+        with file, hdf5.sound(path, "an assembled dataset", "make it with `mse assemble`"):
             self._read(file)
-        except DAMAGE as e:
-            raise UserError(f"{path}: no assembled dataset ({e}); make it with `mse assemble`") from e
-        finally:
-            file.close()
 
     def _read(self, file: h5py.File) -> None:
-        if file.attrs["format_version"] != FORMAT_VERSION:
-            raise UserError(f"{self.path}: format version {file.attrs['format_version']}, expected {FORMAT_VERSION}")
-        self.name: str = file.attrs["name"]
-        described = json.loads(file.attrs["description"])
-        self.task: Task | None = TypeAdapter(Task | None).validate_python(described["task"])
-        self.language: str = described["language"]
-        self.preamble: str = described["preamble"]
-        self.prompt: str = described["prompt"]
-        self.unusable: dict[str, int] = json.loads(file.attrs["unusable"])
-        self._clip_sd = float(file.attrs["clip_sd"])
-        self.clip_ids, self.splits, self.texts = (
-            [value.decode() for value in file[column][:]] for column in ("clip_id", "split", "text")
-        )
+        version = hdf5.attribute(file, "format_version", int)
+        if version != FORMAT_VERSION:
+            raise ValueError(f"format version {version}, expected {FORMAT_VERSION}")
+        self.name = hdf5.attribute(file, "name", str)
+        described = _Description.model_validate_json(hdf5.attribute(file, "description", str))
+        self.task = described.task
+        self.language, self.preamble, self.prompt = described.language, described.preamble, described.prompt
+        self.unusable: dict[str, int] = hdf5.parsed(file, "unusable", dict)
+        self._clip_sd = hdf5.attribute(file, "clip_sd", float)
+        self.clip_ids, self.splits, self.texts = (hdf5.texts(file, column) for column in ("clip_id", "split", "text"))
         present = [m for m in MODALITIES if m in file]
         there = [*present, *(["text"] if any(self.texts) else [])]
         if not self.used & set(there):
@@ -124,19 +131,25 @@ class ClipDataset:
             )
         if "text" not in self.used:
             self.texts = [""] * len(self.texts)
-        self.labels: npt.NDArray[np.float64] = file["label"][:]
-        self.extra = {name: [value.decode() for value in column[:]] for name, column in file["extra"].items()}
+        self.labels: npt.NDArray[np.float64] = hdf5.array(file, "label", "f")
+        extra = hdf5.group(file, "extra")
+        self.extra = {name: hdf5.texts(extra, name) for name in extra}
+        lengths = {len(self.splits), len(self.texts), len(self.labels), *map(len, self.extra.values())}
+        if lengths != {len(self)}:
+            raise ValueError("its columns do not have one entry a clip")
         present = [m for m in present if m in self.used]
         names = {m: self._names(file, m) for m in present}
         self.acoustic_sets = names.get("acoustic", [])
-        self._sets = {m: [_SetIndex(file[m][name]) for name in names[m]] for m in present}
+        self._sets = {
+            m: [_SetIndex(hdf5.group(hdf5.group(file, m), name), len(self)) for name in names[m]] for m in present
+        }
         self.feature_digests = {m: "+".join(part.digest for part in sets) for m, sets in self._sets.items()}
         self.widths = {m: sum(len(part.mean) for part in self._sets.get(m, [])) for m in MODALITIES}
         self._open: dict[Path, Shard] = {}
 
     def _names(self, file: h5py.File, modality: str) -> list[str]:
         """The chosen sets of a modality."""
-        there = sorted(file[modality])
+        there = sorted(hdf5.group(file, modality))
         chosen = self._chosen.get(modality) or there
         unknown = [name for name in chosen if name not in there]
         if unknown:
@@ -193,7 +206,10 @@ class ClipDataset:
             if shard.digest != part.shard_digests[number]:
                 raise UserError(f"{path}: changed since {self.path} was assembled; assemble again")
             self._open[path] = shard
-        clip = self._open[path][int(part.row[index])]
+        shard, row = self._open[path], int(part.row[index])
+        clip = shard[row] if row < len(shard) else None
+        if clip is None or clip.clip_id != self.clip_ids[index] or clip.values.shape[1] != len(part.mean):
+            raise UserError(f"{path}: does not hold what {self.path} says; assemble again")
         return clip.values.astype(np.float32, copy=False)
 
     def _features(self, modality: str, index: int) -> npt.NDArray[np.float32]:

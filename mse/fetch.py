@@ -15,10 +15,10 @@ import zipfile
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from fnmatch import fnmatch
-from pathlib import Path
-from typing import Any, Literal, Self
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mse.atomic import replacing_folder
 from mse.backbones.checkpoint import Checkpoint
@@ -31,6 +31,7 @@ MARK = FETCHED
 # A model of a hub that no registry names. In the name of its folder two hyphens, which a hub allows in no name, stand
 # for the slash; the workflow fetches by that name.
 HUB_ID = re.compile(r"(?P<owner>\w[\w.-]*?)(?:/|--)(?P<name>\w[\w.-]*)(?:@(?P<revision>[\w.-]+))?")
+NAME = re.compile(r"\w[\w.@-]*")  # of a model in the registry, and of its folder
 # What is read of a speech model, in CTranslate2's form (Whisper) or transformers' (wav2vec 2.0 and others): no code.
 SPEECH_MODEL_FILES = [
     "config.json",
@@ -44,10 +45,20 @@ SPEECH_MODEL_FILES = [
 PICKLED_WEIGHTS = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]  # only where there are no others
 
 
+def _within(path: str) -> str:
+    if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ValueError("expected a path within the source")
+    return path
+
+
+FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # in a model's own folder
+Member = Annotated[str, AfterValidator(_within)]
+
+
 class ModelFile(Section):
     """One file of a model: where it lies in the source, and its digest."""
 
-    member: str | list[str]  # several are parts, joined in this order
+    member: Member | list[Member]  # several are parts, joined in this order
     sha256: str
 
     @property
@@ -65,7 +76,7 @@ class Model(Section):
     hub: str | None = None  # OWNER/NAME
     revision: str | None = None  # of the hub repository
     convert: Literal["gguf"] | None = None
-    files: dict[str, ModelFile]
+    files: dict[FileName, ModelFile]
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -89,8 +100,16 @@ class Model(Section):
 
 
 def load_registry(path: Path) -> dict[str, Model]:
-    """Read and validate resources/models.yaml."""
-    return {name: parse(Model, entry, f"{path}: {name}") for name, entry in read_yaml(path).items()}
+    """Read and validate resources/models.yaml.
+
+    Raises:
+        UserError: the file is missing, or has a mistake in it; or a model's name can't be that of its folder.
+    """
+    entries = read_yaml(path)
+    for name in entries:
+        if not NAME.fullmatch(name):
+            raise UserError(f"{path}: {name!r} can't be a model's name; expected letters, digits, dots and hyphens")
+    return {name: parse(Model, entry, f"{path}: {name}") for name, entry in entries.items()}
 
 
 def fetch(name: str, registry: Path, folder: Path) -> Path:

@@ -74,7 +74,13 @@ def make_quality(
     if transcripts:
         parts.append(_whole(_transcript_columns(transcripts, language), shard_of, transcripts))
     for part in parts:
-        table = table.merge(part, on="clip_id", how="left", validate="1:1")
+        try:
+            table = table.merge(part, on="clip_id", how="left", validate="1:1")
+        except pd.errors.MergeError as e:
+            twice = [*table["clip_id"][table["clip_id"].duplicated()], *part["clip_id"][part["clip_id"].duplicated()]]
+            raise UserError(
+                f"{manifest}: the clip {twice[0]!r} stands twice in it or in what was made of it; make them anew"
+            ) from e
     if transcripts:
         table["word_error_rate"] = [
             word_error_rate([said], [heard], language) if said and listened else np.nan

@@ -91,6 +91,8 @@ def load_state(folder: Path, run: str, parts: dict[str, Any]) -> Progress:
                 raise ValueError(f"the checksum of {damaged} differs")
         saved = torch.load(path, weights_only=True, map_location="cpu")
         same = saved["run"] == run
+        progress = Progress(**{each.name: saved["progress"][each.name] for each in fields(Progress)})
+        states = {name: saved["states"][name] for name in parts}
     except Exception as e:  # whatever a damaged file makes the library raise
         say(f"{path}: can't be read ({(str(e) or type(e).__name__).splitlines()[0]}); training begins anew")
         return Progress()
@@ -98,8 +100,7 @@ def load_state(folder: Path, run: str, parts: dict[str, Any]) -> Progress:
         say(f"{path}: of a run with other settings, features, LLM, versions or device; training begins anew")
         return Progress()
     for name, part in parts.items():
-        (part.set_state if name == "generator" else part.load_state_dict)(saved["states"][name])
-    progress = Progress(**{each.name: saved["progress"][each.name] for each in fields(Progress)})
+        (part.set_state if name == "generator" else part.load_state_dict)(states[name])
     say(f"{path}: going on after epoch {progress.epoch}")
     return progress
 

@@ -97,7 +97,7 @@ def _parsed(line: dict[str, str], kind: type[Row], parsers: dict[str, Callable[[
     for name, parse in parsers.items():
         try:
             cells[name] = parse(line[name])
-        except (KeyError, ValueError, AttributeError) as e:  # a cell that is missing is None
+        except (KeyError, ValueError, AttributeError, TypeError) as e:  # a cell that is missing is None
             raise UserError(f"{where}: {name} can't be {line[name]!r}") from e
     return kind(**cells)
 

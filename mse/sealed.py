@@ -17,7 +17,6 @@ from mse.errors import UserError
 
 SEAL_BYTES = 512  # the smallest block that HDF5 leaves free for others at a file's beginning
 ANEW = "delete it and run again to make it anew"
-DAMAGE = (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError)  # what reading a foreign file gives
 
 
 @contextmanager

@@ -23,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 import mse
+from mse import hdf5
 from mse.errors import UserError
-from mse.sealed import ANEW, DAMAGE, open_sealed, writing
+from mse.sealed import ANEW, open_sealed, writing
 
 FORMAT_VERSION = 2
 CHUNK_BYTES = 1 << 18  # large enough to compress well, small enough to read one clip at a time
@@ -135,76 +136,80 @@ def write_shard(path: Path, description: Description, clips: Iterable[Clip]) -> 
             status.append(clip.status)
             messages.append(clip.message)
             facts.append(clip.facts)
-        text = h5py.string_dtype()
-        file.create_dataset("clip_id", data=ids, dtype=text)
+        hdf5.write_texts(file, "clip_id", ids)
         file.create_dataset("offsets", data=np.asarray(offsets, np.int64))
         enumeration = h5py.enum_dtype({s.name: s.value for s in Status}, basetype="u1")
         file.create_dataset("status", data=np.asarray(status, np.uint8), dtype=enumeration)
-        file.create_dataset("message", data=messages, dtype=text)
+        hdf5.write_texts(file, "message", messages)
         group = file.create_group("facts")
         for name in dict.fromkeys(name for known in facts for name in known):
             group.create_dataset(name, data=np.array([known.get(name, np.nan) for known in facts], np.float64))
-        file.attrs.update(
-            format_version=FORMAT_VERSION,
-            dataset=description.dataset,
-            modality=description.modality,
-            extractor=description.extractor,
-            settings=json.dumps(description.settings, sort_keys=True),
-            settings_digest=description.settings_digest,
-            feature_names=json.dumps(description.feature_names),
-            rate_hz=description.rate_hz,
-            versions=json.dumps(description.versions, sort_keys=True),
-        )
+        about: dict[str, str | float] = {
+            "format_version": FORMAT_VERSION,
+            "dataset": description.dataset,
+            "modality": description.modality,
+            "extractor": description.extractor,
+            "settings": json.dumps(description.settings, sort_keys=True),
+            "settings_digest": description.settings_digest,
+            "feature_names": json.dumps(description.feature_names),
+            "rate_hz": description.rate_hz,
+            "versions": json.dumps(description.versions, sort_keys=True),
+        }
+        hdf5.write_attributes(file, about)
 
 
 class Shard:
     """An open shard file. Clips are read when asked for.
 
     Raises:
-        UserError: the file is missing, foreign, of another format version, or inconsistent.
+        UserError: the file is missing, foreign, of another format version, or inconsistent; so does reading a clip
+            whose values are damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file, self.digest = open_sealed(path)
         try:
-            self._read_index()
-        except DAMAGE as e:
+            with hdf5.sound(path, "a shard", ANEW):
+                self._read_index()
+        except UserError:
             self._file.close()
-            raise UserError(f"{path}: not a shard that can be used: {e}; {ANEW}") from e
+            raise
 
     def _read_index(self) -> None:
-        attributes = self._file.attrs
-        if attributes["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"format version {attributes['format_version']}, expected {FORMAT_VERSION}")
+        file = self._file
+        version = hdf5.attribute(file, "format_version", int)
+        if version != FORMAT_VERSION:
+            raise ValueError(f"format version {version}, expected {FORMAT_VERSION}")
+        self._values, self._valid = hdf5.dataset(file, "values", "fi", axes=2), hdf5.dataset(file, "valid", "b")
         self.description = Description(
-            dataset=attributes["dataset"],
-            modality=attributes["modality"],
-            extractor=attributes["extractor"],
-            feature_names=json.loads(attributes["feature_names"]),
-            rate_hz=float(attributes["rate_hz"]),
-            dtype=str(self._file["values"].dtype),
-            settings=json.loads(attributes["settings"]),
-            versions=json.loads(attributes["versions"]),
+            dataset=hdf5.attribute(file, "dataset", str),
+            modality=hdf5.attribute(file, "modality", str),
+            extractor=hdf5.attribute(file, "extractor", str),
+            feature_names=hdf5.parsed(file, "feature_names", list),
+            rate_hz=hdf5.attribute(file, "rate_hz", float),
+            dtype=str(self._values.dtype),
+            settings=hdf5.parsed(file, "settings", dict),
+            versions=hdf5.parsed(file, "versions", dict),
         )
-        self.clip_ids: list[str] = [name.decode() for name in self._file["clip_id"][:]]
-        self.offsets: npt.NDArray[np.int64] = self._file["offsets"][:]
-        self.status = [Status(s) for s in self._file["status"][:]]
-        self.messages: list[str] = [message.decode() for message in self._file["message"][:]]
-        self.facts: dict[str, npt.NDArray[np.float64]] = {
-            name: numbers[:] for name, numbers in self._file.get("facts", {}).items()
-        }
-        n, frames = len(self.clip_ids), len(self._file["values"])
+        self.clip_ids, self.messages = hdf5.texts(file, "clip_id"), hdf5.texts(file, "message")
+        self.offsets: npt.NDArray[np.int64] = hdf5.array(file, "offsets", "i")
+        self.status = [Status(s) for s in hdf5.array(file, "status", "u")]
+        facts = hdf5.group(file, "facts")
+        self.facts: dict[str, npt.NDArray[np.float64]] = {name: hdf5.array(facts, name, "f") for name in facts}
+        n, (frames, width) = len(self.clip_ids), self._values.shape
         if len(set(self.clip_ids)) < n:
             raise ValueError("a clip stands in it twice")
         if not len(self.offsets) == n + 1 == len(self.status) + 1 == len(self.messages) + 1:
             raise ValueError("its index does not have one entry a clip")
-        if self.offsets[0] != 0 or self.offsets[-1] != frames or (np.diff(self.offsets) < 0).any():
+        if self.offsets[0] != 0 or self.offsets[-1] != frames or (self.offsets[1:] < self.offsets[:-1]).any():
             raise ValueError("its offsets do not fit its values")
         if any(len(numbers) != n for numbers in self.facts.values()):
             raise ValueError("its facts do not have one number a clip")
-        if len(self._file["valid"]) != frames:
+        if len(self._valid) != frames:
             raise ValueError("its valid marks do not fit its values")
+        if len(self.description.feature_names) != width:
+            raise ValueError("its values do not have one column a feature's name")
 
     def require(self, modality: str, dataset: str | None = None) -> None:
         """Make sure that the shard is of this modality, and of this corpus.
@@ -224,10 +229,12 @@ class Shard:
 
     def __getitem__(self, index: int) -> Clip:
         begin, end = self.offsets[index], self.offsets[index + 1]
+        with hdf5.sound(self.path, "a shard", ANEW):
+            values, valid = self._values[begin:end], self._valid[begin:end]
         return Clip(
             self.clip_ids[index],
-            self._file["values"][begin:end],
-            self._file["valid"][begin:end],
+            values,
+            valid,
             self.status[index],
             self.messages[index],
             {name: float(numbers[index]) for name, numbers in self.facts.items()},

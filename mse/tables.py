@@ -8,9 +8,16 @@ import pandas as pd
 
 from mse.errors import UserError
 
+LONGEST_HEADER = 1 << 16  # bytes; of 200,000 columns pandas would make sense for minutes
+
 
 def read_table(
-    path: Path, texts: Sequence[str], numbers: Sequence[str], made_by: str, others: type | None = None
+    path: Path,
+    texts: Sequence[str],
+    numbers: Sequence[str],
+    made_by: str,
+    others: type | None = None,
+    required: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Read a table.
 
@@ -20,19 +27,26 @@ def read_table(
         numbers: columns where an empty cell means an unknown number.
         made_by: the command that writes such a table, for the message.
         others: type of all other columns; None guesses.
+        required: columns that must be there, beside the first of `texts`.
 
     Raises:
-        UserError: the file is missing, no table, or lacks the first of `texts`.
+        UserError: the file is missing, no table, or lacks a column.
     """
     dtypes: dict[str, type] = dict.fromkeys(texts, str) | dict.fromkeys(numbers, float)
     if others is not None:
         dtypes = defaultdict(lambda: others, dtypes)
     try:
+        with path.open("rb") as file:
+            if len(file.readline(LONGEST_HEADER)) == LONGEST_HEADER:
+                raise ValueError(f"its first line has more than {LONGEST_HEADER:,} bytes")
         table = pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=dict.fromkeys(numbers, ""))
     except (OSError, ValueError) as e:
         raise UserError(f"{path}: missing or no table ({e}); `{made_by}` makes it") from e
-    if texts and texts[0] not in table.columns:
-        raise UserError(f"{path}: not a table of `{made_by}`; the column {texts[0]!r} is missing")
+    if not isinstance(table.index, pd.RangeIndex):  # which pandas takes for names of rows, and shifts the rest
+        raise UserError(f"{path}: has rows with more cells than columns; `{made_by}` makes it anew")
+    missing = [name for name in (*texts[:1], *required) if name not in table.columns]
+    if missing:
+        raise UserError(f"{path}: not a table of `{made_by}`; the column {missing[0]!r} is missing")
     return table
 
 

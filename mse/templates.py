@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-ALIGNMENT = re.compile(r"(.?[<>^])?\d*")  # fill, direction and width: all that makes sense for text
+ALIGNMENT = re.compile(r"(.?[<>^])?\d{0,3}")  # fill, direction and width: all that makes sense for text
 GROUP = re.compile(r"\{\{|\}\}|\{(?P<name>[A-Za-z_]\w*)(?:,(?P<regex>(?:[^{}]|\{[\d,]+\})+))?\}")
 PATH_PART = r"[^/\\]+"
 

@@ -12,15 +12,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mse.atomic import replacing
 from mse.config import TranscribeSettings
+from mse.errors import UserError
 from mse.features.speech import Recogniser, Transcript
 from mse.progress import track
 from mse.rows import require_last_line
 from mse.store import Clip, Shard, Status, refuse_all_failed
 from mse.tables import read_table
 
+
+class _Word(BaseModel):
+    """What is read of a recognised word."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+WORDS = TypeAdapter(list[_Word])
 COLUMNS = ("clip_id", "status", "message", "text", "language", "confidence", "words")
 
 
@@ -48,11 +60,24 @@ def transcribe_shard(
 
 
 def read_transcripts(path: Path) -> pd.DataFrame:
-    """Read the table that `transcribe_shard` writes."""
+    """Read the table that `transcribe_shard` writes.
+
+    Raises:
+        UserError: missing, no such table, cut off, or the words of a clip are not what they should be.
+    """
     if path.is_file():
         require_last_line(path, "mse transcribe")
     texts = tuple(column for column in COLUMNS if column != "confidence")
-    return read_table(path, texts, ("confidence",), "mse transcribe")
+    table = read_table(path, texts, ("confidence",), "mse transcribe", required=COLUMNS)
+    for row in table.itertuples():
+        try:
+            WORDS.validate_json(row.words or "[]")
+        except ValidationError as e:
+            raise UserError(
+                f"{path}: words of {row.clip_id!r} are no list of words with their times ({e.error_count()} mistakes); "
+                "`mse transcribe` makes it anew"
+            ) from e
+    return table
 
 
 def transcript_row(clip: Clip, recognise: Callable[[npt.NDArray[np.int16]], Transcript]) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def cut_shard(recordings: Sequence[Window], out: Path, settings: Cut, recognise:
 
 def read_utterances(path: Path) -> pd.DataFrame:
     """Read the table that `cut_shard` writes."""
-    return read_table(path, ("recording", "message"), ("start_s", "end_s"), "mse cut")
+    return read_table(
+        path, ("recording", "message"), ("start_s", "end_s"), "mse cut", required=("start_s", "end_s", "message")
+    )
 
 
 def _cut_recording(path: Path, settings: Cut, recognise: Callable[..., Any] | None) -> tuple[list[Span], str]:

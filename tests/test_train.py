@@ -108,7 +108,7 @@ def test_adapter_describes_itself_and_refuses_other_features(run: Callable[..., 
     other = folder / "other.h5"
     other.write_bytes((folder.parent / "dataset.h5").read_bytes())
     with h5py.File(other, "r+") as file:
-        file["facial/facial"].attrs["settings_digest"] = "0" * 16
+        file["facial/facial"].attrs["settings_digest"] = np.bytes_("0" * 16)
     seal(other)
     with pytest.raises(UserError, match="trained on facial features of other settings"):
         predict(other, tiny_llm, MARKS, folder / "adapter", SETTINGS, folder / "p.csv")

@@ -89,9 +89,14 @@ class MSEAdapter(nn.Module):
                 f"{folder / CONFIG_NAME}: settings lacks {', '.join(unsaid)}; the adapter is of another "
                 "version of mse: train it anew, or import it again"
             )
-        adapter = cls(config)
         try:
-            adapter.load_state_dict(load_file(folder / WEIGHTS_NAME))
-        except (FileNotFoundError, RuntimeError, SafetensorError) as e:
+            with torch.device("meta"):  # widths may be absurd: no memory before the weights are known to fit
+                adapter = cls(config)
+        except (RuntimeError, OverflowError, TypeError) as e:  # sizes beyond 64 bits
+            raise UserError(f"{folder / CONFIG_NAME}: no adapter can be so wide: {str(e).splitlines()[0]}") from e
+        try:
+            weights = {name: value.float() for name, value in load_file(folder / WEIGHTS_NAME).items()}
+            adapter.load_state_dict(weights, assign=True)
+        except (OSError, RuntimeError, SafetensorError) as e:
             raise UserError(f"{folder / WEIGHTS_NAME}: no weights that fit {CONFIG_NAME}: {e}") from e
         return adapter

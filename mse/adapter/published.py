@@ -4,12 +4,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mse.adapter.config import AdapterConfig
 from mse.adapter.model import MSEAdapter
 from mse.backbones.checkpoint import read_weights
-from mse.config import AdapterSettings
+from mse.config import parse
 from mse.errors import UserError
 
 PUBLISHED: dict[str, Any] = {  # the published adapter, whatever our defaults are
@@ -75,7 +76,11 @@ def import_published(checkpoint: Path, out: Path, backbone: str = "", dataset: s
             weights[ours] = tensor.float().reshape(1, -1) if ours == "fusion.integrate.weight" else tensor.float()
         elif not FROZEN.fullmatch(name.removeprefix(PREFIX)):
             raise UserError(f"{checkpoint}: {name!r} is no part of the published adapter; is this another model's?")
-    adapter = MSEAdapter(_inferred(checkpoint, weights, backbone, dataset))
+    try:
+        with torch.device("meta"):  # no memory before the tensors are known to fit each other
+            adapter = MSEAdapter(_inferred(checkpoint, weights, backbone, dataset))
+    except (RuntimeError, OverflowError) as e:
+        raise UserError(f"{checkpoint}: its tensors are of impossible sizes: {e}") from e
     wanted = adapter.state_dict()
     missing = sorted(set(wanted) - set(weights))
     if missing:
@@ -94,7 +99,7 @@ def import_published(checkpoint: Path, out: Path, backbone: str = "", dataset: s
                 f"{checkpoint}: {name} (our name) has the shape {tuple(tensor.shape)}, but the other tensors call for "
                 f"{tuple(wanted[name].shape)}"
             )
-    adapter.load_state_dict(weights)
+    adapter.load_state_dict(weights, assign=True)
     adapter.save_pretrained(out)
     return adapter.eval()
 
@@ -105,21 +110,23 @@ def _inferred(checkpoint: Path, weights: dict[str, Tensor], backbone: str, datas
         sizes = {ours: weights[f"{ours}.lstm.weight_ih_l0"].shape for ours in MODALITIES.values()}  # (4 h, D)
         fusion_width, text_width = weights["mixer.text.weight"].shape
         tokens = len(weights["fusion.expand.weight"])
-    except (KeyError, ValueError) as e:
+        (acoustic_gates, acoustic_width), (facial_gates, facial_width) = sizes["acoustic"], sizes["facial"]
+    except (KeyError, ValueError, TypeError) as e:
         raise UserError(f"{checkpoint}: no adapter of the published code: {e} is missing or of another form") from e
-    settings = AdapterSettings(
-        acoustic_hidden=sizes["acoustic"][0] // 4,
-        facial_hidden=sizes["facial"][0] // 4,
-        fusion_width=fusion_width,
-        pseudo_tokens=tokens,
+    settings = {
+        "acoustic_hidden": acoustic_gates // 4,
+        "facial_hidden": facial_gates // 4,
+        "fusion_width": fusion_width,
+        "pseudo_tokens": tokens,
         **PUBLISHED,
-    )
-    return AdapterConfig(
-        acoustic_width=sizes["acoustic"][1],
-        facial_width=sizes["facial"][1],
-        text_width=text_width,
-        backbone=backbone,
-        dataset=dataset,
-        standardised=False,
-        settings=settings,
-    )
+    }
+    told = {
+        "acoustic_width": acoustic_width,
+        "facial_width": facial_width,
+        "text_width": text_width,
+        "backbone": backbone,
+        "dataset": dataset,
+        "standardised": False,
+        "settings": settings,
+    }
+    return parse(AdapterConfig, told, f"{checkpoint}: by the shapes of its tensors")

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,6 +14,7 @@ from mse.errors import UserError
 
 SINGLES = ("model.safetensors", "pytorch_model.bin")  # the first that is there counts, as a whole or in shards
 SHARD = re.compile(r"(?P<stem>model|pytorch_model)-(?P<number>\d+)-of-(?P<count>\d+)\.(?P<kind>safetensors|bin)")
+MOST_SHARDS = 10_000
 POINTER = b"version https://git-lfs"  # how a file begins that Git LFS has not fetched
 
 
@@ -52,6 +55,10 @@ class Checkpoint:
             if shards:
                 first = shards[0]
                 width, count = len(first["count"]), int(first["count"])
+                if count > MOST_SHARDS:
+                    raise UserError(
+                        f"{self.folder / first.group()}: one of {count} files? expected at most {MOST_SHARDS}"
+                    )
                 names = [
                     f"{first['stem']}-{number:0{width}}-of-{count:0{width}}.{first['kind']}"
                     for number in range(1, count + 1)
@@ -68,7 +75,7 @@ class Checkpoint:
         return names
 
     def _all_there(self, names: list[str], who: str) -> list[Path]:
-        missing = [name for name in names if not (self.folder / name).is_file()]
+        missing = [name for name in names if not os.path.isfile(self.folder / name)]  # bears names that are too long
         if missing or not names:
             raise UserError(
                 f"{self.folder}: {who} {len(names)} files of weights, and {len(missing)} of them "
@@ -110,6 +117,18 @@ def read_weights(path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    # What is no pickle of tensors ends in errors of many kinds, of which the library turns only some into its own.
+    pickled = (
+        struct.error,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        ImportError,
+        MemoryError,
+    )
     try:
         with path.open("rb") as file:
             start = file.read(len(POINTER))
@@ -126,7 +145,7 @@ def read_weights(path: Path) -> dict[str, Any]:
             if "mmap can only be used" not in str(e):
                 raise
             tensors = torch.load(path, map_location="cpu", weights_only=True)  # saved before torch 1.6
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as e:
+    except (SafetensorError, RuntimeError, OSError, RecursionError, *pickled) as e:
         size, said = path.stat().st_size, (str(e) or type(e).__name__).splitlines()[0]
         raise UserError(f"{path}: damaged or cut off ({size:,} bytes): {said}; fetch it again") from e
     except UnpicklingError as e:  # the library's own advice is to run what is in there
@@ -136,6 +155,11 @@ def read_weights(path: Path) -> dict[str, Any]:
     named = isinstance(tensors, dict) and all(isinstance(name, str) for name in tensors)
     if not named or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
         raise UserError(f"{path}: no weights; expected tensors by name")
+    size = path.stat().st_size
+    for name, tensor in tensors.items():
+        plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
+        if not plain or tensor.numel() * tensor.element_size() > size:
+            raise UserError(f"{path}: {name!r} is no tensor that fills its shape; fetch the file again")
     return tensors
 
 
@@ -149,7 +173,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file; a checkpoint needs it") from e
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as e:
+    except (ValueError, RecursionError, OSError) as e:
         raise UserError(f"{path}: not valid JSON: {e}") from e
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")

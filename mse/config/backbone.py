@@ -14,7 +14,9 @@ DType = Literal["float32", "bfloat16", "float16"]
 class Backbone(Section):
     """A frozen LLM: config/backbones/NAME.yaml."""
 
-    model: str | None = Field(None, description="a name in resources/models.yaml, where the model comes ready to use")
+    model: str | None = Field(
+        None, pattern=r"^\w[\w.@-]*$", description="a name in resources/models.yaml, where the model comes ready to use"
+    )
     hub: str | None = Field(
         None, pattern=r"^[\w.-]+/[\w.-]+$", description="or OWNER/NAME of a Hugging Face repository"
     )

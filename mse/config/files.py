@@ -63,7 +63,10 @@ def load_dataset(config: Config, name: str) -> Dataset:
             f"{path}: a corpus of released features, and no other, has a name that ends in {RELEASED_SUFFIX}, "
             "so that its results are never taken for those of features made here; rename the file"
         )
-    root = config.roots.get(name, dataset.root).expanduser()
+    try:
+        root = config.roots.get(name, dataset.root).expanduser()
+    except RuntimeError as e:  # ~somebody, who is not here
+        raise UserError(f"{path}: root = {str(dataset.root)!r}: {e}; write the whole path") from e
     return dataset.model_copy(update={"root": root})
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
@@ -10,6 +11,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mse.errors import UserError
+
+MOST_VALUES = 100_000  # of a YAML file, aliases written out
+MERGE = "tag:yaml.org,2002:merge"  # of the key <<
+MOST_MISTAKES_SHOWN = 20
+LONGEST_TOLD = 2000  # characters of a mistake
 
 
 class Section(BaseModel):
@@ -23,7 +29,7 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 
-def parse(kind: type[S], values: Mapping[str, Any], source: str) -> S:
+def parse(kind: type[S], values: Any, source: str) -> S:
     """Validate a mapping against a section.
 
     Args:
@@ -32,12 +38,16 @@ def parse(kind: type[S], values: Mapping[str, Any], source: str) -> S:
         source: where it was said, for the message.
 
     Raises:
-        UserError: every unknown key, wrong type and impossible value, one a line.
+        UserError: no mapping; or every unknown key, wrong type and impossible value, one a line.
     """
+    if not isinstance(values, Mapping):
+        raise UserError(f"{source}: expected keys with values, found {type(values).__name__}")
     try:
         return kind.model_validate(dict(values))
     except ValidationError as e:
-        lines = [_explain(kind, problem) for problem in e.errors()]
+        lines = [_shortened(_explain(kind, problem)) for problem in e.errors()[:MOST_MISTAKES_SHOWN]]
+        more = e.error_count() - len(lines)
+        lines += [f"... and {more} more"] if more else []
         raise UserError(f"{source}: " + f"\n{source}: ".join(lines)) from e
 
 
@@ -84,32 +94,63 @@ def _sections(annotation: Any) -> list[type[Section]]:
     return [section for argument in get_args(annotation) for section in _sections(argument)]
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that stands twice is a mistake, not the last one's victory."""
+class _Strict(yaml.SafeLoader):
+    """YAML in which a key that stands twice is a mistake, not the last one's victory, and aliases stay small."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None:
+            self._spelt_out(node, {})
+        return node
+
+    def _spelt_out(self, node: yaml.Node, sizes: dict[yaml.Node, int]) -> int:
+        """How many values there would be if each alias were written out; they may double with every line."""
+        if node not in sizes:
+            sizes[node] = MOST_VALUES + 1  # for one that holds itself
+            inner = node.value if isinstance(node, yaml.CollectionNode) else []
+            inner = [part for pair in inner for part in pair] if isinstance(node, yaml.MappingNode) else inner
+            sizes[node] = 1 + sum(self._spelt_out(part, sizes) for part in inner)
+            if sizes[node] > MOST_VALUES:
+                raise yaml.YAMLError(f"more than {MOST_VALUES:,} values, or aliases that hold themselves")
+        return sizes[node]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [key for index, key in enumerate(keys) if key in keys[:index] and key != "<<"]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != MERGE]
+        values = super().construct_mapping(node, deep)  # which refuses what can't be a key
+        twice = [key for key, count in Counter(keys).items() if count > 1]
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+        return values
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
-        UserError: the file is missing, no YAML, or no mapping.
+        UserError: the file is missing, can't be read, is no YAML, or no mapping of names.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        values = yaml.load(path.read_text(encoding="utf-8"), _Strict)
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise UserError(f"{path}: not valid YAML: {e}") from e
+    except OSError as e:
+        raise UserError(f"{_shortened(path)}: can't be read ({e.strerror}); expected a YAML file") from e
+    except RecursionError as e:
+        raise UserError(f"{path}: not valid YAML: it is nested too deeply") from e
+    except (yaml.YAMLError, ValueError) as e:  # the latter from dates and numbers that are none, and NULs in a path
+        raise UserError(f"{_shortened(path)}: not valid YAML: {_shortened(e)}") from e
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected keys with values, found {type(values).__name__}")
+    odd = [key for key in values if not isinstance(key, str)]
+    if odd:
+        raise UserError(f"{path}: the key {odd[0]!r} is no name; put it in quotes if it should be one")
     return values
+
+
+def _shortened(told: object) -> str:
+    """For messages: text of any length, of which the beginning says enough."""
+    text = str(told)
+    return text if len(text) <= LONGEST_TOLD else f"{text[:LONGEST_TOLD]}..."
 
 
 def settings(kind: type[S], text: str | None) -> S:
@@ -135,5 +176,5 @@ def said(what: str, text: str | None) -> tuple[dict[str, Any], str]:
         return read_yaml(Path(text)), text
     try:
         return json.loads(text), f"{what} (JSON)"
-    except json.JSONDecodeError as e:
+    except (ValueError, RecursionError) as e:  # a number of 5,000 digits is no JSONDecodeError
         raise UserError(f"{what}: not valid JSON: {e}") from e

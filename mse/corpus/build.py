@@ -264,6 +264,12 @@ def _on_disk(root: Path, media: str) -> str:
     return str(root / media)
 
 
+def _is_below(root: Path, media: str) -> bool:
+    """Whether a path stays in the corpus's folder, as far as its name tells: links there are the user's own."""
+    base = os.path.abspath(root)
+    return os.path.commonpath([base, os.path.abspath(root / media)]) == base
+
+
 def _mistakes(clips: pd.DataFrame, dataset: Dataset) -> list[str]:
     """What is wrong, row by row; the index holds where each row stands."""
     found: list[str] = []
@@ -286,6 +292,10 @@ def _mistakes(clips: pd.DataFrame, dataset: Dataset) -> list[str]:
         first.setdefault(row.clip_id, origin)
         if dataset.needs_media and not row.media:
             wrong(f"{names.media} is empty; it must name the clip's file")
+        elif not _is_below(dataset.root, row.media):
+            wrong(
+                f"{names.media} = {row.media!r} leads out of the corpus's folder; its YAML's `root` must hold all media"
+            )
         if row.split not in SPLITS:
             wrong(f"{row.split} {unlisted}")
         _check_times(row.start, row.end, names.start, names.end, wrong)

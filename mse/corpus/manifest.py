@@ -54,7 +54,9 @@ def read_manifest(path: Path) -> pd.DataFrame:
 
 def read_excluded(manifest: Path) -> pd.DataFrame:
     """Read the excluded.csv that lies beside a manifest: clip_id and reason."""
-    return read_table(manifest.with_name("excluded.csv"), ("clip_id", "reason"), (), "mse manifest")
+    return read_table(
+        manifest.with_name("excluded.csv"), ("clip_id", "reason"), (), "mse manifest", required=("reason",)
+    )
 
 
 def shard_files(manifest: Path, folder: Path, suffix: str) -> list[Path]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from mse.errors import UserError
 from mse.templates import Pattern
 
 AS_TEXT: dict[str, Any] = {"parse_float": str, "parse_int": str}  # numbers exactly as they are written
+MOST_CELLS = 50_000_000  # of a table in JSON: rows times columns, which grow with the square of a file
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -151,9 +153,11 @@ def _read(path: Path, table: Table, captured: dict[str, str]) -> list[Row]:
     """The rows of one file; `captured` and the table's own values become columns."""
     try:
         rows = list(_parse(path, table))
-    except (UnicodeDecodeError, LookupError) as e:
+    except (UnicodeError, LookupError) as e:
         raise UserError(f"{path}: not readable as {table.encoding}: {e}; its table's `encoding` says how") from e
-    except (csv.Error, json.JSONDecodeError, RecursionError) as e:
+    except OSError as e:
+        raise UserError(f"{path}: can't be read ({e.strerror}); check that it is there and may be opened") from e
+    except (csv.Error, ValueError, TypeError, RecursionError) as e:  # of a delimiter that can't be one, too
         raise UserError(f"{path}: not a {path.suffix or 'CSV'} table: {e}") from e
     if not rows:
         what = f"no line fits {table.lines!r}" if table.lines else "the table has no rows"
@@ -189,12 +193,17 @@ def _complete(rows: Iterable[Row]) -> list[Row]:
     """Rows that all have every key that any has: objects may lack some."""
     rows = list(rows)
     blank = dict.fromkeys([name for row in rows for name in row.cells], "")
+    if len(rows) * len(blank) > MOST_CELLS:
+        raise UserError(
+            f"{rows[0].source}: {len(rows)} objects with {len(blank)} different keys are no table; expected "
+            "objects that have the same keys"
+        )
     return [Row(row.source, row.place, {**blank, **row.cells}) for row in rows]
 
 
 def _csv_rows(path: Path, reader: Any, header: list[str]) -> Iterator[Row]:
     header = header or next(reader, [])
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted(name for name, count in Counter(header).items() if count > 1)
     if twice:
         raise UserError(
             f"{path}: the column {twice[0]!r} stands there twice; if the file begins with a clip and not with the "

@@ -126,8 +126,13 @@ def segment_json(wildcards):
     )
 
 
+def as_inputs(paths):
+    """Files that Snakemake watches; it takes {braces} in a name for a wildcard, so such a file is read unwatched."""
+    return [path for path in paths if "{" not in path]
+
+
 def corpus_tables(wildcards):
-    return [str(path) for path in checked(table_files, dataset(wildcards.dataset))]
+    return as_inputs(map(str, checked(table_files, dataset(wildcards.dataset))))
 
 
 def corpus_media(wildcards):
@@ -156,7 +161,7 @@ def shards(dataset_name, table="manifest"):
 def media_of(clips):
     """Recordings of some clips. One that is missing or out of reach is no input: its clips say so in quality.csv."""
     paths = clips["media"].unique()
-    return [p for p in paths if os.path.isfile(p) and os.access(p, os.R_OK)]
+    return as_inputs(p for p in paths if os.path.isfile(p) and os.access(p, os.R_OK))
 
 
 def digest_of(clips):
