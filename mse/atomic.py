@@ -1,11 +1,15 @@
 """Files that are either whole or not there."""
 
+import glob
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from mse.errors import UserError
 
@@ -23,7 +27,9 @@ def replacing(path: Path) -> Iterator[Path]:
         The temporary path to write to. It keeps the suffix, since some writers look at it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    mine = f".partial-{socket.gethostname()}-"
+    _remove_abandoned(path, mine)
+    partial = path.with_name(f"{mine}{os.getpid()}-{path.name}")
     try:
         yield partial
         with partial.open("rb") as written:  # or a power cut could leave the name without the bytes
@@ -31,6 +37,14 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path, mine: str) -> None:
+    """Remove what processes of this machine that were killed left of a file; of other machines' nothing is known."""
+    for left in path.parent.glob(f"{glob.escape(mine)}*-{glob.escape(path.name)}"):
+        pid = left.name.removeprefix(mine).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            left.unlink(missing_ok=True)
 
 
 @contextmanager
