@@ -44,11 +44,14 @@ def parts(paths: Sequence[Path], facts: Path, columns: Sequence[str]) -> pd.Data
         for column in ("prediction", "label"):
             if column not in table.columns:
                 raise UserError(f"{path}: the column {column!r} is missing")
+            odd = np.isinf(table[column]) if column == "prediction" else ~np.isfinite(table[column])
+            if odd.any():
+                raise UserError(f"{path}: {column} of {table['clip_id'][odd].iloc[0]!r} is no number")
         stranger = next((clip for clip in table["clip_id"] if clip not in known.index), None)
         if stranger is not None:
             raise UserError(f"{facts}: lacks the clip {stranger} of {path}")
         values = known.loc[table["clip_id"], list(columns)].to_numpy(float)
-        unknown = table["clip_id"][np.isnan(values).any(axis=1)]
+        unknown = table["clip_id"][(~np.isfinite(values)).any(axis=1)]  # LAPACK may never end with these
         if len(unknown):
             raise UserError(f"{facts}: {', '.join(columns)}: no number for the clip {unknown.iloc[0]}")
         if rows and sorted(table["clip_id"]) != clips:

@@ -188,7 +188,7 @@ def read_cut_corpus(dataset: Dataset, folder: Path) -> Corpus:
     )
     number = clips.groupby("clip_id").cumcount() + 1
     cut = clips["start_s"].notna()
-    clips.loc[cut, "clip_id"] += number[cut].map("_{:04d}".format)
+    clips.loc[cut, "clip_id"] += number[cut].map("_{:04d}".format).astype(str)  # also where there is none
     clips["shard"] = deal(clips["media"], dataset.shard_clips)
     silent = [f"{row.recording}: {row.message}" for row in pd.concat(tables).itertuples() if row.message]
     return Corpus(clips[recordings.columns], read_excluded(folder / "manifest.csv"), silent)

@@ -27,6 +27,7 @@ from mse.errors import UserError
 LONGEST_S = 30  # of CPU time for one case
 MOST_BYTES = 3 << 30  # of private memory in all; and one case may take no more than
 MOST_GROWTH_KB = 1 << 20
+LARGEST = 8 << 20  # bytes of a file; repeated lines repeated again are no new case
 LONGEST_MESSAGE = 100_000  # characters
 
 Read = Callable[[Path], object]
@@ -282,7 +283,7 @@ def case_files(name: str, reader: Reader, case: int) -> dict[str, bytes]:
     files = dict(reader.seeds)
     target = rng.choice(reader.mutated or tuple(files))
     for _ in range(rng.choice((1, 1, 2, 3))):
-        files[target] = rng.choice(reader.mutators)(rng, files[target])
+        files[target] = rng.choice(reader.mutators)(rng, files[target])[:LARGEST]
     return files
 
 

@@ -38,3 +38,6 @@ def test_weights_are_those_that_made_the_predictions(tmp_path: Path) -> None:
         parts([heard], tmp_path / "none.csv", ["word"])
     with pytest.raises(UserError, match=r"lacks the clip new of .*predictions\.csv"):
         parts([made(tmp_path, clip_id=["new"], prediction=[0.0], label=[0.0])], tmp_path / "clips.csv", ["word"])
+    endless = made(tmp_path, clip_id=["c0", "c1"], prediction=[0.0, np.inf], label=[0.0, 1.0])
+    with pytest.raises(UserError, match=r"predictions\.csv: prediction of 'c1' is no number"):
+        parts([endless], tmp_path / "clips.csv", ["word"])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mse import media, utterances
-from mse.config import Cut
-from mse.utterances import FRAME_S, at_sentences, padded, speech_probability, speech_spans
+from mse.config import Cut, Dataset
+from mse.utterances import FRAME_S, at_sentences, padded, read_cut_corpus, speech_probability, speech_spans
 from tests.conftest import grey_frames
 
 SETTINGS = Cut(pause_s=0.5, min_s=1.0, max_s=6.0, pad_s=0.2)
@@ -70,3 +70,13 @@ def test_blocks_change_nothing(tmp_path: Path, voice: np.ndarray, monkeypatch: p
     parts = speech_spans(speech_probability(tmp_path / "v.mp4", length_s), SETTINGS)
     assert len(whole) == len(parts) == 2
     assert np.abs(np.array(whole) - np.array(parts)).max() < 0.15
+
+
+def test_recordings_without_any_utterance_stay_whole(tmp_path: Path) -> None:
+    header = "clip_id,media,start_s,end_s,split,speaker,text,label,shard"
+    (tmp_path / "manifest.csv").write_text(f"{header}\na,a.mp4,,,test,,,,0000\n")
+    (tmp_path / "excluded.csv").write_text("clip_id,reason\n")
+    (tmp_path / "0000.csv").write_text("recording,start_s,end_s,message\na,,,no speech\n")
+    dataset = Dataset(root=tmp_path, files="{name}.mp4", text_from="asr", cut=Cut())
+    corpus = read_cut_corpus(dataset, tmp_path)
+    assert list(corpus.clips["clip_id"]) == ["a"] and corpus.notes == ["a: no speech"]
