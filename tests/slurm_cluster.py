@@ -63,7 +63,7 @@ MinJobAge=300
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 {nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=2000 DefMemPerCPU=100 State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=100 State=UP
 """
 
 
@@ -95,7 +95,7 @@ class Cluster:
         jobs_file: a line for each job that ended.
     """
 
-    def __init__(self, nodes: int = 3, cpus: int = 4, memory_mb: int = 12000) -> None:
+    def __init__(self, nodes: int = 3, cpus: int = 4, memory_mb: int = 24000) -> None:
         self._base = Path(tempfile.mkdtemp(prefix="slurm-"))
         self._nodes = [f"node{number}" for number in range(1, nodes + 1)]
         self._started: dict[str, subprocess.Popen[bytes]] = {}

@@ -1,5 +1,5 @@
-# What a job asks a cluster for. Memory (MB) and time (minutes) grow with each attempt, so that a job which was ended
-# for taking too much is given more by `--retries`; a single machine plans with the memory alone, if it is told to.
+# What a job asks a cluster for. Memory (MB) and time (minutes) grow by half with each attempt, so that a job which was
+# ended for taking too much is given more by `--retries`; a single machine plans with the memory alone, if it is told to.
 # Each is about three times of what was measured on two cores (docs/features.md, docs/training.md).
 
 SOUND_MB_A_MINUTE = (
@@ -12,7 +12,7 @@ def growing(amount):
 
     def resource(wildcards, input, attempt):
         first = amount(wildcards, input) if callable(amount) else amount
-        return round(first * attempt)
+        return round(first * (1 + attempt) / 2)
 
     return resource
 
