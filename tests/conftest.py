@@ -1,5 +1,6 @@
 """Inputs that tests make for themselves: tones, moving pictures, tiny language models; and the real models."""
 
+import fcntl
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,14 @@ MODELS = ROOT / "resources" / "models"
 @pytest.fixture(scope="session")
 def models() -> Callable[[str], Path]:
     """The folder of a pretrained model by name, fetched once into resources/models."""
-    return lambda name: fetch(name, ROOT / "resources" / "models.yaml", MODELS)
+
+    def fetched(name: str) -> Path:
+        MODELS.mkdir(parents=True, exist_ok=True)
+        with (MODELS / ".fetching").open("w") as lock:  # tests may run in several processes
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return fetch(name, ROOT / "resources" / "models.yaml", MODELS)
+
+    return fetched
 
 
 @pytest.fixture(scope="session")
