@@ -69,8 +69,8 @@ def test_dead_node_and_too_little_memory_cost_attempts_alone(finished: Path, clu
     for name in ("work", "results", "logs", ".snakemake"):
         shutil.rmtree(folder / name)
     before = len(states(cluster))
-    # Faces take about 600 MB with what runs around them: the first attempt is killed.
-    scarce = ["--set-resources", "facial:mem_mb=400*attempt"]
+    # Faces take about 400 MB with what runs around them: the first attempt is killed.
+    scarce = ["--set-resources", "facial:mem_mb=250*attempt"]
     command = [sys.executable, "-m", "snakemake", *PROFILE, *FLAGS, *scarce, *SEEDS, *FEW, "--", TABLE, FIGURE]
     with (folder / "said.log").open("wb") as said:
         process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, env=dict(cluster.environment))
