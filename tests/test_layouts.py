@@ -192,18 +192,18 @@ def touch(tmp_path_factory: pytest.TempPathFactory, portrait_frames: list[np.nda
     return touching
 
 
-def extract(dataset: Dataset, root: Path, work: Path, landmarker: Path, whisper: Path) -> dict[str, list[Path]]:
+def extract(name: str, dataset: Dataset, work: Path, landmarker: Path, whisper: Path) -> dict[str, list[Path]]:
     """Every stage of the pipeline up to quality.csv; returns the feature shards."""
     manifest = work / "manifest.csv"
     shards: dict[str, list[Path]] = {}
     for shard in sorted(set(read_manifest(manifest)["shard"])):
         sound, facts = work / f"segments/{shard}.h5", work / f"segments/{shard}.csv"
         settings = segment_settings(Config(), dataset)
-        segment_shard(read_shard(manifest, shard), sound, facts, "mini", settings)
+        segment_shard(read_shard(manifest, shard), sound, facts, name, settings)
         if "acoustic" in dataset.modalities:
             acoustic_shard(sound, work / f"acoustic/{shard}.h5", OpenSmileSettings())
         if "facial" in dataset.modalities:
-            facial_shard(facts, sound, work / f"facial/{shard}.h5", "mini", FacialSettings(rate_hz=5), landmarker)
+            facial_shard(facts, sound, work / f"facial/{shard}.h5", name, FacialSettings(rate_hz=5), landmarker)
         if dataset.needs_asr:
             transcribe_shard(sound, work / f"asr/{shard}.csv", dataset.language, TranscribeSettings(), whisper)
     for modality in ("acoustic", "facial"):
@@ -319,7 +319,7 @@ def test_from_yaml_to_metrics(
     assert corpus.clips["media"].map(lambda path: Path(path).is_file()).all()
 
     recogniser = models("whisper-base") if dataset.language == "zh" and dataset.needs_asr else tmp_path / "not needed"
-    shards = extract(dataset, root, work, landmarker, recogniser)
+    shards = extract(name, dataset, work, landmarker, recogniser)
     quality = read_quality(work / "quality.csv")
     used = {"full", "partial"} if dataset.needs_asr else {"full"}  # in a tone, words may be heard or not
     assert set(quality["use"]) <= used | {"excluded"}
@@ -373,7 +373,7 @@ def test_folder_of_videos_becomes_utterances(
     assert any("no speech was found" in note for note in cut.notes)
     assert any("not readable as sound or video" in note for note in cut.notes)
     write_manifest(cut.clips, cut.excluded, work / "manifest.csv")
-    extract(dataset, root, work, landmarker, models("whisper-tiny.en"))
+    extract("videos", dataset, work, landmarker, models("whisper-tiny.en"))
     quality = read_quality(work / "quality.csv").set_index("clip_id")
     assert quality.loc["bad", "use"] == "unusable"
     heard = [quality.loc[f"two_{n:04d}", "asr_text"].lower() for n in (1, 2, 3)]
