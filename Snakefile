@@ -15,6 +15,7 @@ include: "workflow/rules/features.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/results.smk"
 
+
 container: CONFIG.container
 
 
