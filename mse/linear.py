@@ -12,6 +12,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from mse.config import Classes, Task
 from mse.data import ClipDataset, task_of
@@ -80,7 +81,8 @@ def predict_linear(dataset_path: Path, out: Path, split: str = "test", acoustic_
         split: which clips.
     """
     with ClipDataset(dataset_path, acoustic_sets=acoustic_sets) as dataset:
-        answers = linear(dataset, split)
+        with threadpool_limits(1, user_api="blas"):  # the last bits depend on it
+            answers = linear(dataset, split)
         task = task_of(dataset)
         table = clip_table(dataset, dataset.indices(split), answers.predictions)
     write_predictions(table, answers.probabilities, [], task, out)

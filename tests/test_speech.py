@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from faster_whisper import WhisperModel
 from scipy.signal import resample_poly
+from threadpoolctl import threadpool_limits
 
 from mse import media
 from mse.config import TranscribeSettings
@@ -151,6 +152,14 @@ def test_speech_is_kept_with_times_and_probabilities(voice: np.ndarray, recognis
     assert 0.5 < starts[0] < 1.6 and heard.words[-1].end_s < len(voice) / media.SAMPLE_RATE_HZ
     assert heard.confidence == pytest.approx(np.mean([word.probability for word in heard.words]))
     assert 0.5 < heard.confidence <= 1
+
+
+def test_the_number_of_threads_is_the_recogniser_s_own(voice: np.ndarray, recognise: Recogniser) -> None:
+    """Whatever NumPy has been told by the environment, which Snakemake sets and a shell does not."""
+    with threadpool_limits(1, user_api="blas"):
+        alone = recognise(voice)
+    with threadpool_limits(2, user_api="blas"):
+        assert recognise(voice) == alone
 
 
 def test_repeated_sentences_stay_as_they_were_said(voice: np.ndarray, recognise: Recogniser) -> None:

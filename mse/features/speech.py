@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from mse.config import TranscribeSettings
 from mse.errors import UserError
@@ -100,6 +101,7 @@ class Recogniser:
     def __init__(self, settings: TranscribeSettings, model: Path, language: str, threads: int = 1) -> None:
         from faster_whisper import WhisperModel
 
+        self._threads = threads
         for file in ("model.bin", "config.json", "tokenizer.json"):  # without the last, the library would fetch one
             if not (model / file).is_file():
                 raise UserError(
@@ -126,6 +128,11 @@ class Recogniser:
         Args:
             samples: shape (N,), mono, 16 kHz, int16.
         """
+        # The spectrum is NumPy's work, and its last bits, from which words can follow, depend on the number of threads.
+        with threadpool_limits(self._threads, user_api="blas"):
+            return self._recognise(samples)
+
+    def _recognise(self, samples: npt.NDArray[np.int16]) -> Transcript:
         sound = samples.astype(np.float32) / np.float32(32768)
         if not len(sound):
             return Transcript("", [], 0.0, "", "there is no sound")
