@@ -51,6 +51,9 @@ class Reader:
     mutated: tuple[str, ...] = ()
 
 
+Readers = dict[str, Reader]
+
+
 TOKENS = [
     *("", "\0", "\ufeff", "\x1b[2J", "\u202e", "é" * 300, "NaN", "-inf", "1e999", "9" * 5000, "-1", "0x10", "1_000"),
     *("../../../etc/passwd", "/etc/passwd", "..", "~", "~nobody-here/x", "a\\..\\b", "x" * 5000, "CON"),
