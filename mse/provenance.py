@@ -36,6 +36,7 @@ import mse
 from mse.atomic import replacing
 from mse.backbones.places import checkpoint_files
 from mse.config import Section
+from mse.errors import UserError
 from mse.rows import Window
 from mse.stages import STAGES
 
@@ -159,6 +160,9 @@ def made(
         models: folders of pretrained models, or single files of them.
         settings: all that was said, with what was not said by default.
         seed: of what is drawn.
+
+    Raises:
+        UserError: one of `inputs` is not what its own record says.
     """
     if not any(outputs):  # a table that is shown and not written
         yield
@@ -166,6 +170,8 @@ def made(
     said = to_jsonable_python(dict(settings or {}))
     entries: list[Path | Rows] = _unique(inputs)
     read = [_read(entry) for entry in entries]
+    for entry, found in zip(entries, read, strict=True):
+        _require_as_made(entry, found)
     beside = [_read(path) for path in _unique(sources)]
     used = [(path, [_read(file) for file in _files(path)]) for path in _unique(models)]
     yield
@@ -217,6 +223,20 @@ def _read(entry: Path | Rows) -> Read:
     if isinstance(entry, Rows):
         return Read(path=str(entry.path), shard=entry.shard, **rows_content(entry.windows).model_dump())
     return Read(path=str(entry), **content(entry).model_dump())
+
+
+def _require_as_made(entry: Path | Rows, found: Read) -> None:
+    """Nothing is made from a file that has changed since it was made: one turned bit of a table is another number."""
+    path, now = (entry.path, content(entry.path)) if isinstance(entry, Rows) else (entry, found)
+    try:
+        record = Record.model_validate_json(record_path(path).read_bytes())
+    except (OSError, ValueError):  # none, or one that `mse provenance` will complain of
+        return
+    if now.sha256 is not None and now.sha256 != record.file.sha256:
+        raise UserError(
+            f"{path}: not what `mse {record.command}` wrote: damaged, or edited. Delete it and run again to make it "
+            f"anew; or, where the change is yours, delete {record_path(path).name} beside it, which tells otherwise"
+        )
 
 
 def _from(out: Path, entry: Read) -> Read:

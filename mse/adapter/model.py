@@ -1,11 +1,13 @@
 """The whole adapter, and its folder on disk."""
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mse.adapter.config import AdapterConfig
@@ -17,6 +19,7 @@ from mse.config import AdapterSettings, parse, read_yaml
 from mse.errors import UserError
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "adapter.safetensors"
+SEAL = "mse_sha256"  # in the metadata of the weights, over both files
 
 
 class MSEAdapter(nn.Module):
@@ -69,7 +72,7 @@ class MSEAdapter(nn.Module):
         """Write config.json and adapter.safetensors; nothing of the LLM is in them."""
         weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         with replacing(folder / WEIGHTS_NAME) as partial:
-            save_file(weights, partial)
+            save_file(weights, partial, metadata={SEAL: _digest(self.config, weights)})
         with replacing(folder / CONFIG_NAME) as partial:
             partial.write_text(self.config.model_dump_json(indent=2) + "\n")
 
@@ -78,7 +81,7 @@ class MSEAdapter(nn.Module):
         """Read a folder that `save_pretrained` wrote.
 
         Raises:
-            UserError: a file is missing, or the weights do not fit the configuration.
+            UserError: a file is missing or damaged, or the weights do not fit the configuration.
         """
         folder = Path(folder)
         said = read_yaml(folder / CONFIG_NAME)
@@ -95,8 +98,24 @@ class MSEAdapter(nn.Module):
         except (RuntimeError, OverflowError, TypeError) as e:  # sizes beyond 64 bits
             raise UserError(f"{folder / CONFIG_NAME}: no adapter can be so wide: {str(e).splitlines()[0]}") from e
         try:
-            weights = {name: value.float() for name, value in load_file(folder / WEIGHTS_NAME).items()}
-            adapter.load_state_dict(weights, assign=True)
+            with safe_open(folder / WEIGHTS_NAME, "pt") as file:
+                seal = (file.metadata() or {}).get(SEAL)
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it can't be iterated)
+            adapter.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
         except (OSError, RuntimeError, SafetensorError) as e:
             raise UserError(f"{folder / WEIGHTS_NAME}: no weights that fit {CONFIG_NAME}: {e}") from e
+        if seal != _digest(config, weights):
+            raise UserError(
+                f"{folder}: {WEIGHTS_NAME} and {CONFIG_NAME} are not what was saved together: damaged, or changed; "
+                "copy both again, train anew, or import again"
+            )
         return adapter
+
+
+def _digest(config: AdapterConfig, weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of what an adapter is: nothing else tells of one turned bit."""
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
