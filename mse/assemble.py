@@ -17,7 +17,7 @@ import pandas as pd
 
 from mse import hdf5
 from mse.config import AssembleSettings, Dataset
-from mse.corpus import read_manifest
+from mse.corpus import SPLITS, read_manifest
 from mse.corpus.build import label_value
 from mse.errors import UserError
 from mse.quality import STAGES, read_quality, unfit
@@ -79,7 +79,10 @@ def assemble(
     """
     clips = read_manifest(manifest)
     judged = _judged(quality, clips, manifest)
-    clips["label"] = [label_value(label, dataset.task) for label in clips["label"]]
+    try:
+        clips["label"] = [label_value(label, dataset.task) for label in clips["label"]]
+    except ValueError as e:
+        raise UserError(f"{manifest}: {e}; these are no labels of the corpus's task; {ANEW}") from e
     _check_bad_fraction(judged, quality, settings)
     unusable = (judged["use"] == "unusable").groupby(judged["split"]).sum().to_dict()
     if dataset.needs_asr:
@@ -116,12 +119,15 @@ def assemble(
 def _judged(quality: Path, clips: pd.DataFrame, manifest: Path) -> pd.DataFrame:
     """The rows of quality.csv, by clip, in the manifest's order."""
     judged = read_quality(quality).set_index("clip_id")
-    lacks = clips["clip_id"][~clips["clip_id"].isin(judged.index)]
-    if len(lacks) or judged.index.has_duplicates or "use" not in judged:
+    kept = judged[judged["use"] != "excluded"]
+    if sorted(kept.index) != sorted(clips["clip_id"]) or clips["clip_id"].duplicated().any():
+        odd = {*kept.index} ^ {*clips["clip_id"]} or {*clips["clip_id"][clips["clip_id"].duplicated()]}
+        odd = odd or {*kept.index[kept.index.duplicated()]}
         raise UserError(
-            f"{quality}: not one row with its `use` for each clip of {manifest} ({len(lacks)} are missing); {ANEW}"
+            f"{quality}: not one row for each clip of {manifest} ({len(odd)} are in one alone, or twice, such as "
+            f"{min(odd)!r}); {ANEW}"
         )
-    return judged.loc[clips["clip_id"]]
+    return kept.loc[clips["clip_id"]]
 
 
 def _check_bad_fraction(judged: pd.DataFrame, quality: Path, settings: AssembleSettings) -> None:
@@ -147,7 +153,13 @@ def _check_bad_fraction(judged: pd.DataFrame, quality: Path, settings: AssembleS
 
 
 def _check_splits(clips: pd.DataFrame, manifest: Path) -> None:
-    for split in ("train", "valid", "test"):
+    odd = clips[~clips["split"].isin(SPLITS)]
+    if len(odd):
+        raise UserError(
+            f"{manifest}: the clip {odd['clip_id'].iloc[0]!r} is in the split {odd['split'].iloc[0]!r}, expected one "
+            f"of {', '.join(SPLITS)}; {ANEW}"
+        )
+    for split in SPLITS:
         if not (clips["split"] == split).any():
             raise UserError(f"{manifest}: no usable clip in the split {split!r}; training needs all three splits")
 

@@ -1,10 +1,11 @@
-"""Files that are either whole or not there."""
+"""Files and folders that are either whole or not there."""
 
 import glob
+import hashlib
+import json
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import psutil
 
 from mse.errors import UserError
 
-MADE = ".made-by-mse"  # in a folder that may be made anew
+MADE = ".made-by-mse"  # in a folder that may be made anew: the SHA-256 of each file in it
 
 
 @contextmanager
@@ -26,25 +27,13 @@ def replacing(path: Path) -> Iterator[Path]:
     Yields:
         The temporary path to write to. It keeps the suffix, since some writers look at it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mine = f".partial-{socket.gethostname()}-"
-    _remove_abandoned(path, mine)
-    partial = path.with_name(f"{mine}{os.getpid()}-{path.name}")
+    partial = _partial(path)
     try:
         yield partial
-        with partial.open("rb") as written:  # or a power cut could leave the name without the bytes
-            os.fsync(written.fileno())
+        _flush(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _remove_abandoned(path: Path, mine: str) -> None:
-    """Remove what processes of this machine that were killed left of a file; of other machines' nothing is known."""
-    for left in path.parent.glob(f"{glob.escape(mine)}*-{glob.escape(path.name)}"):
-        pid = left.name.removeprefix(mine).partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            left.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -62,11 +51,65 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     """
     if target.exists() and not (target.is_dir() and ((target / MADE).is_file() or not any(target.iterdir()))):
         raise UserError(f"{target}: holds other things, which would be lost; name another folder, or empty this one")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".partial-{target.name}-") as temporary:
-        partial = Path(temporary) / target.name
-        partial.mkdir()
+    partial = _partial(target)
+    old = partial.with_name(f"{partial.name}-{target.name}")  # also what `remove_abandoned` looks for
+    partial.mkdir()
+    try:
         yield partial
-        (partial / MADE).touch()
-        shutil.rmtree(target, ignore_errors=True)
+        files = sorted(path for path in partial.rglob("*") if path.is_file())
+        digests = {str(path.relative_to(partial)): _digest(path) for path in files}
+        (partial / MADE).write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
+        for path in [*files, partial / MADE, partial]:
+            _flush(path)
+        if target.exists():  # moved away whole: killed here, there is the old folder, none, or the new one
+            target.rename(old)
         partial.rename(target)
+    finally:
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def digests_of_folder(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file that `replacing_folder` left in a folder; empty for a folder of another maker."""
+    try:
+        said = json.loads((folder / MADE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(digest) for name, digest in said.items()} if isinstance(said, dict) else {}
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove what processes of this machine that were killed left of a file or folder; others' may be at work."""
+    for left in path.parent.glob(f"{glob.escape(_mine())}*-{glob.escape(path.name)}"):
+        pid = left.name.removeprefix(_mine()).partition("-")[0]
+        if not pid.isdigit() or psutil.pid_exists(int(pid)):
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _mine() -> str:
+    return f".partial-{socket.gethostname()}-"
+
+
+def _partial(path: Path) -> Path:
+    """A name beside `path` that no other process has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path)
+    return path.with_name(f"{_mine()}{os.getpid()}-{path.name}")
+
+
+def _flush(path: Path) -> None:
+    """Have the bytes on the disk: a power cut could otherwise leave the name without them."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -50,11 +50,11 @@ def starts(path: Path) -> list[Path]:
         UserError: there is neither such a file nor a record of one.
     """
     path = Path(os.path.abspath(path))
-    if path.is_dir():
+    if os.path.isdir(path):
         inside = [name for name in sorted(path.iterdir()) if name.is_file() and not name.name.startswith(".")]
         found = [name for name in inside if not name.name.endswith(SUFFIX)]
     else:
-        found = [path] if path.is_file() or record_path(path).is_file() else []
+        found = [path] if os.path.isfile(path) or os.path.isfile(record_path(path)) else []
     if not found:
         raise UserError(f"{shown(path)}: no such file, and no {path.name}{SUFFIX} beside it that tells of one")
     return found
@@ -116,7 +116,7 @@ def shown(path: Path) -> str:
 
 def _record(link: Link) -> Record | None:
     path = record_path(link.path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # pathlib raises for names that are too long
         return None
     try:
         return parse(Record, json.loads(path.read_bytes()), path.name)
@@ -133,7 +133,7 @@ def _entries(record: Record) -> Iterable[tuple[Read, Model | None, bool]]:
 
 
 def _size(path: Path) -> Content:
-    return Content(sha256=None, size_bytes=path.stat().st_size) if path.is_file() else NOTHING
+    return Content(sha256=None, size_bytes=path.stat().st_size) if os.path.isfile(path) else NOTHING
 
 
 def _faults(link: Link, now: Content, shards: Callable[[Path], dict[str, Content]]) -> list[str]:

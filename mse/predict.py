@@ -183,7 +183,7 @@ def read_predictions(path: Path, task: Task) -> pd.DataFrame:
     Raises:
         UserError: missing, no such table, or labels of another task.
     """
-    table = read_table(path, (*COLUMNS, *DECODINGS, "answer"), (), "mse predict")
+    table = read_table(path, (*COLUMNS, *DECODINGS, "answer"), (), "mse predict", required=("prediction", "label"))
     for column in ("prediction", "label", *DECODINGS):
         if column not in table.columns:
             continue

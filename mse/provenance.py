@@ -33,7 +33,7 @@ from pydantic import Field
 from pydantic_core import to_jsonable_python
 
 import mse
-from mse.atomic import replacing
+from mse.atomic import digests_of_folder, replacing
 from mse.backbones.places import checkpoint_files
 from mse.config import Section
 from mse.errors import UserError
@@ -162,7 +162,7 @@ def made(
         seed: of what is drawn.
 
     Raises:
-        UserError: one of `inputs` is not what its own record says.
+        UserError: one of `inputs` is not what its own record says, or a model not what was fetched.
     """
     if not any(outputs):  # a table that is shown and not written
         yield
@@ -174,6 +174,8 @@ def made(
         _require_as_made(entry, found)
     beside = [_read(path) for path in _unique(sources)]
     used = [(path, [_read(file) for file in _files(path)]) for path in _unique(models)]
+    for path, files in used:
+        _require_as_fetched(path, files)
     yield
     code = _made_with(command)
     for out in _unique(outputs):
@@ -195,7 +197,7 @@ def made(
 
 def content(path: Path) -> Content:
     """Digest and size of a regular file; nothing, where there is none or it can't be read."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises where a folder can't be looked into, or a name is too long
         return NOTHING
     try:
         with path.open("rb") as file:
@@ -237,6 +239,19 @@ def _require_as_made(entry: Path | Rows, found: Read) -> None:
             f"{path}: not what `mse {record.command}` wrote: damaged, or edited. Delete it and run again to make it "
             f"anew; or, where the change is yours, delete {record_path(path).name} beside it, which tells otherwise"
         )
+
+
+def _require_as_fetched(model: Path, files: Iterable[Read]) -> None:
+    """Nor with a model that has changed since `mse fetch` or `mse convert` made its folder."""
+    folder = model if model.is_dir() else model.parent
+    known = digests_of_folder(folder)
+    for file in files:
+        name = os.path.relpath(file.path, folder)
+        if name in known and file.sha256 != known[name]:
+            raise UserError(
+                f"{file.path}: damaged, or changed since it was fetched or converted; delete the folder {folder} and "
+                "make it again"
+            )
 
 
 def _from(out: Path, entry: Read) -> Read:

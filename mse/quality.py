@@ -74,7 +74,6 @@ def make_quality(
     if transcripts:
         parts.append(_whole(_transcript_columns(transcripts, language), shard_of, transcripts))
     for part in parts:
-        _require_statuses(part, manifest)
         try:
             table = table.merge(part, on="clip_id", how="left", validate="1:1")
         except pd.errors.MergeError as e:
@@ -105,22 +104,24 @@ def make_quality(
     _say_totals(table, language)
 
 
-def _require_statuses(part: pd.DataFrame, manifest: Path) -> None:
-    for stage in (name for name in STAGES if name in part):
-        odd = part[~part[stage].isin(Status.__members__)]
-        if len(odd):
-            raise UserError(
-                f"{manifest}: the stage {stage} calls {odd['clip_id'].iloc[0]!r} {odd[stage].iloc[0]!r}; expected "
-                f"one of {', '.join(Status.__members__)}; make its table anew"
-            )
-
-
 def read_quality(path: Path) -> pd.DataFrame:
-    """Read quality.csv; texts stay texts."""
+    """Read quality.csv; texts stay texts.
+
+    Raises:
+        UserError: missing, no such table, cut off, or a clip's use is none.
+    """
     if path.is_file():
         require_last_line(path, "mse quality")
     texts = ("clip_id", "media", "split", "shard", "text", "asr_text", "asr_language", "use", "unfit", "message")
-    return read_table(path, (*texts, *STAGES), (*SOUND, *COVERAGES, *FACE, *SPEECH), "mse quality")
+    numbers = (*SOUND, *COVERAGES, *FACE, *SPEECH)
+    table = read_table(path, (*texts, *STAGES), numbers, "mse quality", required=("use",))
+    odd = table[~table["use"].isin(USES)]
+    if len(odd):
+        raise UserError(
+            f"{path}: use of {odd['clip_id'].iloc[0]!r} is {odd['use'].iloc[0]!r}, expected one of {', '.join(USES)}; "
+            "`mse quality` makes it anew"
+        )
+    return table
 
 
 def unfit(judged: pd.DataFrame, modality: str) -> "pd.Series[bool]":

@@ -28,6 +28,7 @@ from mse.unpickle import load
 
 SHARD = "0000"
 MOST_SHOWN = 5  # examples in a message
+MOST_NESTED = 4  # lists around one value
 KEYS = {"mmsa": {"acoustic": "audio", "facial": "vision"}, "records": {"acoustic": "audio", "facial": "video"}}
 
 Frames = Sequence[npt.NDArray[Any]]  # of each clip (T, D), padded with zeros
@@ -227,12 +228,13 @@ class _Columns:
         """Texts and numbers as they are written; of ids in several columns the first counts."""
         found = []
         for value in self.column(key, ids):
-            while _is_sequence(value):
-                if len(value) != 1 and (key != "id" or not len(value)):
-                    raise UserError(f"{self.where}: {key} holds {_kind(value)} for a clip, expected one value")
-                value = value[0]
-            value = "" if value is None or value != value else value  # NaN is unequal to itself
-            found.append(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
+            for _ in range(MOST_NESTED):  # a list may hold itself
+                if _is_sequence(value) and (len(value) == 1 or (key == "id" and len(value))):
+                    value = value[0]
+            text = _text(value)
+            if text is None:
+                raise UserError(f"{self.where}: {key} holds {_kind(value)} for a clip, expected one text or number")
+            found.append(text)
         return found
 
     def frames(self, key: str, ids: list[str], widths: dict[str, int]) -> Frames:
@@ -254,13 +256,25 @@ class _Columns:
         lengths = self.column(key, ids)
         for clip_id, length, clip in zip(ids, lengths, frames, strict=True):
             if not isinstance(length, int | np.integer) or not 0 <= length <= len(clip):
-                wrong = f"{key} = {length!r} for the clip {clip_id!r}"
+                wrong = f"{key} = {_text(length) or _kind(length)} for the clip {clip_id!r}"
                 raise UserError(f"{self.where}: {wrong}; expected a number of frames from 0 to {len(clip)}")
         return [int(length) for length in lengths]
 
 
 def _is_sequence(value: Any) -> bool:
     return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def _text(value: Any) -> str | None:
+    """A text or a number as it is written, nothing for None and NaN; None for anything else, which may have no end."""
+    value = value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
+        return ""
+    if isinstance(value, int) and abs(value) >= 1 << 63:  # Python writes none of over 4,300 digits
+        return None
+    return str(value) if isinstance(value, str | int | float | np.generic) else None
 
 
 def _kind(value: Any) -> str:

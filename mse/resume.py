@@ -11,11 +11,11 @@ import transformers
 from torch import Tensor
 
 from mse.adapter import AdapterConfig
-from mse.atomic import replacing
+from mse.atomic import remove_abandoned, replacing
 from mse.progress import say
 from mse.stages import STAGES
 
-STATE_NAME = "unfinished.pt"  # beside the adapter, until it is finished
+STATE_NAME = "unfinished.pt"  # beside the adapter, until something uses that
 
 
 @dataclass
@@ -106,6 +106,6 @@ def load_state(folder: Path, run: str, parts: dict[str, Any]) -> Progress:
 
 
 def forget_state(folder: Path) -> None:
-    """Remove the state of a run that is finished, and what a kill left of writing it."""
-    for path in folder.glob(f"*{STATE_NAME}"):
-        path.unlink()
+    """Remove the state of a run whose adapter is accepted, and what a kill left of writing it."""
+    (folder / STATE_NAME).unlink(missing_ok=True)
+    remove_abandoned(folder / STATE_NAME)

@@ -68,20 +68,20 @@ def score(
         samples: draws of clips.
 
     Raises:
-        UserError: the tables do not hold the same clips and labels, or two are of one model and run.
+        UserError: a table does not hold the test split's clips and labels, or two are of one model and run.
     """
     with ClipDataset(dataset_path) as dataset:
         task = task_of(dataset)
         scorer = Scorer(task, dataset.labels[dataset.indices("train")])
         unusable, corpus = dataset.unusable.get("test", 0), dataset.name
+        test = dataset.indices("test")
+        clips, truth = [dataset.clip_ids[index] for index in test], dataset.labels[test]
     tables = {path: read_predictions(path, task) for path in predictions}
-    first = tables[predictions[0]]
     for path, table in tables.items():
-        if table["clip_id"].tolist() != first["clip_id"].tolist():
-            raise UserError(f"{path}: not the same clips as {predictions[0]}; predict again")
-        if not table["label"].equals(first["label"]):
-            raise UserError(f"{path}: not the same labels as {predictions[0]}; predict again")
-    truth = first["label"].to_numpy(np.float64)
+        if table["clip_id"].tolist() != clips:
+            raise UserError(f"{path}: not the clips of the test split of {dataset_path}; predict again")
+        if not np.allclose(table["label"], truth, rtol=0, atol=1e-6, equal_nan=True):
+            raise UserError(f"{path}: not the labels of {dataset_path}; predict again")
     constant = Row("constant", "", {"single": np.full(len(truth), scorer.constant)})
     rows = [*_rows(tables, decoding), constant]
     result = pd.DataFrame([line for row in rows for line in _lines(row, scorer, truth)])

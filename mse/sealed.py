@@ -5,6 +5,7 @@ search for ever. So whether a file is whole is settled before HDF5 sees it: that
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
@@ -46,6 +47,8 @@ def open_sealed(path: Path) -> tuple[h5py.File, str]:
         UserError: the file is missing, foreign, truncated or changed.
     """
     try:
+        if not os.path.isfile(path):  # an index may name a device, which never ends
+            raise OSError("no regular file")
         with path.open("rb") as file:
             digest = _digest(file)
             file.seek(0)

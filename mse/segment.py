@@ -15,7 +15,7 @@ from mse.config import SegmentSettings
 from mse.loudness import Samples, clipping, loudness_dbfs, snr_db
 from mse.progress import track
 from mse.rows import Window, read_rows, write_rows
-from mse.store import Clip, Description, Status, versions, write_shard
+from mse.store import Clip, Description, Status, require_status, versions, write_shard
 
 END_TOLERANCE_S = 0.1  # containers round their duration; a clip may end this much later unremarked
 NO_SOUND: Samples = np.zeros(0, np.int16)
@@ -221,6 +221,9 @@ def read_facts(path: Path) -> list[Facts]:
     """Read the table that `segment_shard` writes.
 
     Raises:
-        UserError: the file is missing or no such table.
+        UserError: the file is missing or no such table, or a clip's status is none.
     """
-    return read_rows(path, Facts, "mse segment")
+    rows = read_rows(path, Facts, "mse segment")
+    for row in rows:
+        require_status(row.status, f"{path}: {row.clip_id}", "mse segment")
+    return rows

@@ -16,7 +16,7 @@ STAGES = {
     "quality": 3,
     "assemble": 4,
     "convert": 1,
-    "train": 8,
+    "train": 9,
     "predict": 5,
     "linear": 2,
     "score": 4,

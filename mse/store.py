@@ -50,6 +50,19 @@ class Status(IntEnum):
         return self in (Status.ok, Status.cut)
 
 
+def require_status(name: str, whose: str, made_by: str) -> None:
+    """Make sure that a table's cell names a status.
+
+    Raises:
+        UserError: it does not.
+    """
+    if name not in Status.__members__:
+        raise UserError(
+            f"{whose}: the status is {name!r}, expected one of {', '.join(Status.__members__)}; `{made_by}` makes the "
+            "table anew"
+        )
+
+
 TRIED = (Status.ok, Status.cut, Status.nothing_found, Status.failed)  # by the stage itself
 SUSPICIOUS = 5  # clips of a shard that fail, where no other does not
 

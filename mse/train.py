@@ -185,8 +185,9 @@ def train(
 ) -> None:
     """Train an adapter, stop early on the validation split, keep the best epoch.
 
-    A run that was killed goes on after its last whole epoch, and ends with the same bytes. Its state stays, until
-    `forget_state` is told that all that belongs to the adapter is written.
+    A run that was killed goes on after its last whole epoch, and ends with the same bytes. Its state stays until
+    the adapter is used (`mse predict`): a workflow that is killed before it has noted the job as done starts it again,
+    which then ends at once.
 
     Args:
         dataset_path: dataset.h5.

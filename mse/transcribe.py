@@ -20,7 +20,7 @@ from mse.errors import UserError
 from mse.features.speech import Recogniser, Transcript
 from mse.progress import track
 from mse.rows import require_last_line
-from mse.store import Clip, Shard, Status, refuse_all_failed
+from mse.store import Clip, Shard, Status, refuse_all_failed, require_status
 from mse.tables import read_table
 
 
@@ -70,6 +70,7 @@ def read_transcripts(path: Path) -> pd.DataFrame:
     texts = tuple(column for column in COLUMNS if column != "confidence")
     table = read_table(path, texts, ("confidence",), "mse transcribe", required=COLUMNS)
     for row in table.itertuples():
+        require_status(row.status, f"{path}: {row.clip_id}", "mse transcribe")
         try:
             WORDS.validate_json(row.words or "[]")
         except ValidationError as e:

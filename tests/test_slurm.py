@@ -14,6 +14,8 @@ import pytest
 from tests.checkout import CLIPS, SEEDS, TABLE, check_out_demo, made, snakemake
 from tests.slurm_cluster import FLAGS, Cluster, why_not
 
+pytestmark = pytest.mark.slow
+
 PROFILE = ["--workflow-profile", "workflow/profiles/slurm"]
 FEW = ["train={pretrain_epochs: 2, schedule_epochs: 2, batch_size: 4}", "baselines=[zero-shot, linear]"]
 FIGURE = "results/demo/smollm2/figures/predictions.svg"
@@ -88,5 +90,5 @@ def test_dead_node_and_too_little_memory_cost_attempts_alone(finished: Path, clu
     assert process.returncode == 0, told[-5000:]
     ended = states(cluster)[before:]
     assert "NODE_FAIL" in set(ended["state"]) and (ended["state"] == "FAILED").any()
-    assert "Trying to restart job" in told
+    assert "Error in rule facial" in told and "Trying to restart job" in told
     assert made(folder) == made(finished)

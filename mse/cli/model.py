@@ -1,5 +1,6 @@
 """LLMs, training and answers."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +69,6 @@ def train(
     settings: Settings = None,
 ) -> None:
     """Train an adapter in front of a frozen LLM."""
-    from mse.resume import forget_state
     from mse.train import train as train_adapter
 
     llm_settings = config.settings(config.Backbone, backbone)
@@ -84,7 +84,6 @@ def train(
         seed=seed,
     ):
         train_adapter(dataset, llm, name, llm_settings, shape, chosen, seed, out, history)
-    forget_state(out)  # last, so that a record which can't be written costs no training
 
 
 @app.command(rich_help_panel=MODEL)
@@ -101,6 +100,7 @@ def predict(
 ) -> None:
     """Let a trained adapter and its LLM answer for the clips of a split."""
     from mse.predict import predict as predict_split
+    from mse.resume import forget_state
 
     chosen = config.settings(config.TrainSettings, settings) if settings else None
     llm_settings = config.settings(config.Backbone, backbone)
@@ -114,6 +114,9 @@ def predict(
         settings={"backbone": llm_settings, "train": chosen and chosen.model_dump(exclude_unset=True), "split": split},
     ):
         predict_split(dataset, llm, llm_settings, adapter, chosen, out, split)
+    if adapter:
+        with suppress(OSError):  # it lies where nothing may be changed
+            forget_state(adapter)
 
 
 @app.command(rich_help_panel=MODEL)

@@ -48,6 +48,12 @@ def pickles(folder: Path) -> Readers:
     whole = {name: split(name) for name in names}
     odd = [None, -1, 10**30, 1.5, float("nan"), "", "x" * 9999, "../../x", b"\xff", [], {}, [[[]]], (1,), {1, 2}]
     odd += [np.zeros(0), np.zeros((2, 0, 5)), np.zeros((2, 3)), np.full((2, 9, 5), np.nan), np.array(None, object)]
+    endless: list[Any] = []
+    endless.append(endless)
+    vast: Any = "x"
+    for _ in range(40):  # which takes a hundred bytes to say, and is 2^40 long when written out
+        vast = [vast, vast]
+    odd += [endless, vast, {"a": vast}, 10**5000]
     odd += [np.array([{}, []], object), np.array(["a"] * 2), np.zeros((2, 9, 5), bool), _Calls(), np.array([_Calls()])]
 
     def in_pickle(rng: random.Random, data: bytes) -> bytes:

@@ -57,7 +57,7 @@ rule train:
         "mse train {input.dataset:q} --llm {params.llm:q} --name {wildcards.backbone}"
         " --backbone {params.backbone:q} --seed {wildcards.seed} --out $(dirname {output.config:q})"
         " --history {output.history:q} --adapter {params.adapter:q} --settings {params.settings:q}"
-        " 2>&1 | tee -a {log:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule predict:
