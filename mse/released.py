@@ -233,7 +233,7 @@ class _Columns:
                     value = value[0]
             text = _text(value)
             if text is None:
-                raise UserError(f"{self.where}: {key} holds {_kind(value)} for a clip, expected one text or number")
+                raise UserError(f"{self.where}: {key} holds {_kind(value)} for a clip, expected one value")
             found.append(text)
         return found
 
@@ -256,7 +256,7 @@ class _Columns:
         lengths = self.column(key, ids)
         for clip_id, length, clip in zip(ids, lengths, frames, strict=True):
             if not isinstance(length, int | np.integer) or not 0 <= length <= len(clip):
-                wrong = f"{key} = {_text(length) or _kind(length)} for the clip {clip_id!r}"
+                wrong = f"{key} = {_kind(length) if _text(length) is None else repr(length)} for the clip {clip_id!r}"
                 raise UserError(f"{self.where}: {wrong}; expected a number of frames from 0 to {len(clip)}")
         return [int(length) for length in lengths]
 

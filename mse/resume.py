@@ -15,7 +15,7 @@ from mse.atomic import remove_abandoned, replacing
 from mse.progress import say
 from mse.stages import STAGES
 
-STATE_NAME = "unfinished.pt"  # beside the adapter, until something uses that
+STATE_NAME = ".training.pt"  # beside the adapter, until something uses that
 
 
 @dataclass

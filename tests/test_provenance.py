@@ -37,6 +37,12 @@ def train(seed: int) -> list[str]:
             "--history", f"{out}/history.csv"]  # fmt: skip
 
 
+def predict(seed: int) -> list[str]:
+    out = f"results/seed-{seed}"
+    return ["predict", "work/dataset.h5", "--llm", "models/llm", "--backbone", json.dumps(LLM),
+            "--adapter", f"{out}/adapter", "--out", f"{out}/predictions.csv"]  # fmt: skip
+
+
 def commands() -> Iterator[list[str]]:
     """From videos to a figure."""
     yield ["manifest", "corpus.yaml", "--out", "work/manifest.csv"]
@@ -52,8 +58,7 @@ def commands() -> Iterator[list[str]]:
     yield ["assemble", "corpus.yaml", "--name", "made", *of_manifest, "--quality", "work/quality.csv",
            "--out", "work/dataset.h5", "--settings", '{"max_bad_fraction": 0.5}']  # fmt: skip
     yield train(1)
-    yield ["predict", "work/dataset.h5", "--llm", "models/llm", "--backbone", json.dumps(LLM), "--adapter", ADAPTER,
-           "--out", "results/seed-1/predictions.csv"]  # fmt: skip
+    yield predict(1)
     yield ["score", "results/seed-1/predictions.csv", "--dataset", "work/dataset.h5", "--out", "results/metrics.csv",
            "--intervals", "results/intervals.csv", "--samples", "50"]  # fmt: skip
     yield ["plot", "comparison", "results/intervals.csv", "--out", "results/comparison.svg"]
@@ -314,5 +319,18 @@ def test_a_record_that_cant_be_written_costs_no_training(here: Path) -> None:
     again = CliRunner().invoke(app, train(3))
     assert again.exit_code == 0 and f"going on after epoch {len(before)}" in again.stderr
     assert (taken.parent / "adapter.safetensors").read_bytes() == weights
-    assert taken.is_file() and not (taken.parent / STATE_NAME).exists()
-    assert faults("results/seed-3/adapter") == {}
+    assert taken.is_file() and faults("results/seed-3/adapter") == {}
+
+
+def test_a_training_that_nobody_noted_as_done_ends_at_once(here: Path) -> None:
+    """Snakemake was killed before it did, and starts the job again; the adapter is accepted when it is used."""
+    assert CliRunner().invoke(app, train(4)).exit_code == 0
+    folder = Path("results/seed-4/adapter")
+    weights, epochs = (folder / "adapter.safetensors").read_bytes(), len(pd.read_csv("results/seed-4/history.csv"))
+    for path in [*folder.glob("[!.]*"), Path("results/seed-4/history.csv")]:
+        path.unlink()  # as Snakemake does with what a job left that it takes for unfinished
+    again = CliRunner().invoke(app, train(4))
+    assert again.exit_code == 0 and f"going on after epoch {epochs}" in again.stderr
+    assert (folder / "adapter.safetensors").read_bytes() == weights
+    assert CliRunner().invoke(app, predict(4)).exit_code == 0
+    assert not (folder / STATE_NAME).exists()

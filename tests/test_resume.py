@@ -107,7 +107,7 @@ def test_state_of_another_run_or_a_damaged_one_is_not_taken_up(
     (tmp_path / STATE_NAME).write_bytes((tmp_path / STATE_NAME).read_bytes()[:100])
     assert load_state(tmp_path, "one", parts()).epoch == 0
     said = capsys.readouterr().err
-    assert "unfinished.pt: of a run with other settings" in said and "unfinished.pt: can't be read (" in said
+    assert f"{STATE_NAME}: of a run with other settings" in said and f"{STATE_NAME}: can't be read (" in said
 
 
 def test_one_turned_bit_of_a_state_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +118,7 @@ def test_one_turned_bit_of_a_state_is_noticed(tmp_path: Path, capsys: pytest.Cap
     data[data.index(best.numpy().tobytes()) + 2000] ^= 1
     (tmp_path / STATE_NAME).write_bytes(data)
     assert load_state(tmp_path, "one", parts()).epoch == 0
-    assert "unfinished.pt: can't be read (the checksum of " in capsys.readouterr().err
+    assert f"{STATE_NAME}: can't be read (the checksum of " in capsys.readouterr().err
 
 
 def test_run_is_told_by_all_that_it_depends_on(tmp_path: Path) -> None:

@@ -145,7 +145,8 @@ def test_speech_is_kept_with_times_and_probabilities(voice: np.ndarray, recognis
     heard = recognise(voice)
     for word in ("weather", "today", "film", "train"):
         assert word in heard.text.lower()
-    assert (heard.language, heard.note) == ("en", "")
+    assert heard.language == "en"
+    assert not heard.note or ("left out" in heard.note and "text for silence" in heard.note)  # of the pauses
     assert " ".join(word.text for word in heard.words) == heard.text
     starts = [word.start_s for word in heard.words]
     assert starts == sorted(starts) and all(word.start_s <= word.end_s for word in heard.words)
@@ -235,7 +236,7 @@ def test_every_clip_gets_a_row(voice: np.ndarray, english: Path, tmp_path: Path)
     table = read_transcripts(tmp_path / "said.csv").set_index("clip_id")
     assert table["status"].tolist() == ["ok", "cut", "nothing_found", "missing", "nothing_found"]
     assert table["language"].tolist() == ["en", "en", "", "", ""]
-    assert table["message"].tolist()[:2] == ["", "ends early"]
+    assert table.loc["short", "message"].startswith("ends early")
     assert "no speech is heard" in table.loc["still", "message"]
     assert table.loc["empty", "message"] == "there is no sound"
     word = json.loads(table.loc["said", "words"])[0]

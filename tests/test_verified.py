@@ -110,7 +110,7 @@ def test_quality_that_lacks_clips_is_not_assembled(tmp_path: Path) -> None:
     lines = (tmp_path / "quality.csv").read_text().splitlines(keepends=True)
     (tmp_path / "quality.csv").write_text("".join(lines[:-2]))
     described = Dataset(root=tmp_path, tables=[Table(file="t.csv")], columns=Columns(text="text"))
-    with pytest.raises(UserError, match=r"quality\.csv: not one row .* each clip .* \(2 are missing\)"):
+    with pytest.raises(UserError, match=r"quality\.csv: not one row for each clip of .* \(2 are in one alone"):
         assemble(
             "made", described, tmp_path / "manifest.csv", tmp_path / "quality.csv", {}, tmp_path / "d.h5",
             AssembleSettings(),

@@ -99,7 +99,7 @@ def weights(folder: Path) -> Readers:
     from mse.adapter import AdapterConfig, MSEAdapter
     from mse.adapter.published import import_published
     from mse.backbones.checkpoint import Checkpoint
-    from mse.resume import Progress, load_state, save_state
+    from mse.resume import STATE_NAME, Progress, load_state, save_state
     from tests.test_published import Published
 
     torch.set_num_threads(1)
@@ -178,6 +178,6 @@ def weights(folder: Path) -> Readers:
         "adapter": Reader(adapter, MSEAdapter.from_pretrained, (*BYTES, *JSON, bomb)),
         "checkpoint": Reader(llm, read_checkpoint, (*BYTES, *JSON, bomb)),
         "state of a run": Reader(
-            {"unfinished.pt": (folder / "unfinished.pt").read_bytes()}, lambda p: load_state(p, "run", kept), BYTES
+            {STATE_NAME: (folder / STATE_NAME).read_bytes()}, lambda p: load_state(p, "run", kept), BYTES
         ),
     }

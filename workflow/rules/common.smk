@@ -6,6 +6,7 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from mse import config as mse_config
 from mse.backbones import places
@@ -15,6 +16,7 @@ from mse.corpus.sources import media_names, table_files
 from mse.errors import UserError
 from mse.fetch import load_registry, model_folder
 from mse.missing import missing_for
+from mse.rows import read_rows
 from mse.stages import STAGES
 
 

@@ -1,6 +1,7 @@
 # Models, the demo corpus, and from a corpus's table to the manifest.
 
 
+# On the login node of a cluster: nodes that compute often have no network.
 rule fetch:
     output:
         "resources/models/{model}/fetched.json",
@@ -8,6 +9,7 @@ rule fetch:
         "logs/fetch/{model}.log",
     benchmark:
         "benchmarks/fetch/{model}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     resources:
@@ -85,8 +87,8 @@ rule cut:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing(2000),
-        runtime=minutes(60, of_gigabyte=100),
+        mem_mb=growing(whisper_mb),
+        runtime=minutes(60, a_gigabyte=100),
     params:
         clips=recording_digest,
         language=lambda wildcards: dataset(wildcards.dataset).language,

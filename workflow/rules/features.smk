@@ -18,7 +18,7 @@ rule segment:
         "../../environment.yml"
     resources:
         mem_mb=growing(1000),
-        runtime=minutes(10, of_gigabyte=5),
+        runtime=minutes(10, a_gigabyte=5),
     params:
         clips=shard_digest,
         settings=segment_json,
@@ -46,7 +46,7 @@ rule acoustic:
         "../../environment.yml"
     resources:
         mem_mb=growing(1000),
-        runtime=minutes(10, of_sound=0.5),
+        runtime=minutes(10, a_minute=0.5),
     params:
         settings=acoustic_json,
         version=STAGES["acoustic"],
@@ -67,7 +67,7 @@ use rule acoustic as speech_model with:
     threads: SPEECH_MODEL_THREADS
     resources:
         mem_mb=growing(4000),
-        runtime=minutes(20, of_sound=1.5),
+        runtime=minutes(20, a_minute=1.5),
         gpu=1,
 
 
@@ -89,7 +89,7 @@ rule facial:
         "../../environment.yml"
     resources:
         mem_mb=growing(1500),
-        runtime=minutes(10, of_sound=1.5),
+        runtime=minutes(10, a_minute=1.5),
     params:
         settings=as_json(CONFIG.facial),
         version=STAGES["facial"],
@@ -114,8 +114,8 @@ rule transcribe:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=growing(1500),
-        runtime=minutes(20, of_sound=1.5),
+        mem_mb=growing(whisper_mb),
+        runtime=minutes(20, a_minute=whisper_slowness),
     params:
         language=lambda wildcards: dataset(wildcards.dataset).language,
         settings=as_json(CONFIG.transcribe),
@@ -144,7 +144,7 @@ rule quality:
         "../../environment.yml"
     resources:
         mem_mb=growing(2000),
-        runtime=growing(20),
+        runtime=minutes(20, a_gigabyte=2),
     params:
         stages=stage_options("facts", "facial", "transcripts"),
         sets=set_options,
@@ -175,7 +175,7 @@ rule assemble:
         "../../environment.yml"
     resources:
         mem_mb=growing(2000),
-        runtime=growing(20),
+        runtime=minutes(20, a_gigabyte=2),
     params:
         dataset=dataset_json,
         stages=stage_options("facial"),

@@ -2,10 +2,6 @@
 # ended for taking too much is given more by `--retries`; a single machine plans with the memory alone, if it is told to.
 # Each is about three times of what was measured on two cores (docs/features.md, docs/training.md).
 
-SOUND_MB_A_MINUTE = (
-    1.6  # of segments/SHARD.h5: 16 kHz, 16 bits, lossless; says how long a shard is
-)
-
 
 def growing(amount):
     """An amount that each attempt raises; a number, or a function of wildcards and input."""
@@ -17,21 +13,50 @@ def growing(amount):
     return resource
 
 
-def minutes(least, of_sound=0.0, of_gigabyte=0.0):
-    """Time: some minutes, and more for each minute of a shard's sound or each gigabyte of input."""
+def minutes(least, a_minute=0.0, a_gigabyte=0.0):
+    """Time: some minutes, and more for each minute that a shard's clips last, and for each gigabyte of input."""
 
     def amount(wildcards, input):
-        sound_mb = sum(os.path.getsize(path) for path in sound_of(input)) / 1e6
-        longer = (
-            of_sound * sound_mb / SOUND_MB_A_MINUTE + of_gigabyte * input.size_mb / 1000
-        )
-        return least + longer
+        each = a_minute(wildcards) if callable(a_minute) else a_minute
+        longer = each * clip_minutes(wildcards) if each else 0
+        return least + longer + (a_gigabyte * input.size_mb / 1000 if a_gigabyte else 0)
 
     return growing(amount)
 
 
-def sound_of(input):
-    return [path for path in [input.get("sound")] if path and os.path.exists(path)]
+class Lasting(NamedTuple):
+    """What is read of the table of `mse segment`."""
+
+    duration_s: float  # 0 where nothing can be used
+
+
+def clip_minutes(wildcards):
+    """How long a shard's clips are: as `mse segment` found, or as the manifest has it while that has not run."""
+    facts = f"work/{wildcards.dataset}/segments/{wildcards.shard}.csv"
+    if os.path.isfile(facts):
+        rows = checked(read_rows, Path(facts), Lasting, "mse segment")
+        return sum(row.duration_s for row in rows if row.duration_s > 0) / 60
+    clips = shards(wildcards.dataset)[wildcards.shard]
+    longest_s = mse_config.segment_settings(
+        CONFIG, dataset(wildcards.dataset), SAID
+    ).max_s
+    lengths_s = (clips["end_s"] - clips["start_s"]).fillna(longest_s)
+    return float(lengths_s.clip(upper=longest_s).sum()) / 60
+
+
+def whisper_mb(wildcards, input):
+    """Weights of half precision may be computed with in single."""
+    return 1300 + 2.2 * weights_of_whisper_mb()
+
+
+def whisper_slowness(wildcards):
+    """Minutes for each of sound, on one thread; whisper-tiny.en (75 MB) took 0.2, larger ones take more."""
+    return 1.5 * max(1, weights_of_whisper_mb() / 145)
+
+
+def weights_of_whisper_mb():
+    folder = checked(model_folder, CONFIG.transcribe.model, places.MODELS, REGISTRY)
+    return sum(places.weights_mb(folder))
 
 
 def released_mb(wildcards, input):
@@ -53,6 +78,8 @@ def llm_mb(wildcards, input):
 
 def linear_mb(wildcards, input):
     """Half a MB a clip is enough for 3,072 descriptors, the widest that a released corpus has."""
-    manifest = f"work/{wildcards.dataset}/manifest.csv"
-    with open(manifest, "rb") as lines:
-        return 1500 + 0.5 * sum(1 for _ in lines)
+    manifest = Path(f"work/{wildcards.dataset}/manifest.csv")
+    clips = (
+        manifest.read_bytes().count(b"\n") if manifest.is_file() else 0
+    )  # asked again once it is there
+    return 1500 + 0.5 * clips
