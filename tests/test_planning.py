@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tests.checkout import TABLE, check_out, planned, snakemake
 from tests.conftest import ROOT
 
 VIDEOS, CLIPS_EACH = 2300, 10
@@ -45,6 +46,16 @@ def test_twenty_three_thousand_clips_are_a_few_hundred_jobs(tmp_path: Path) -> N
     assert counts["facial"] == counts["acoustic"] == counts["segment"] == VIDEOS * CLIPS_EACH / 200
     assert counts["total"] <= MOST_JOBS
     assert planning_kb(tmp_path) < MOST_GB * 1e6
+
+
+def test_what_a_run_would_do_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    """As in a fresh clone whose models were fetched: what jobs ask for may look at files that are not there yet."""
+    check_out(tmp_path)
+    for profile in ([], ["--workflow-profile", "workflow/profiles/slurm"]):
+        done = snakemake(tmp_path, *profile, "--dry-run", "--", TABLE)
+        assert done.returncode == 0, done.stderr[-3000:]
+        counts = planned(done)
+        assert counts["manifest"] == counts["linear"] == counts["score"] == 1 and counts["train"] >= 3
 
 
 def planning_kb(folder: Path) -> int:

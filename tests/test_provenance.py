@@ -16,8 +16,10 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from mse import media
+from mse.atomic import replacing_folder
 from mse.cli import app
-from mse.provenance import SUFFIX, Record, content, record_path
+from mse.errors import UserError
+from mse.provenance import NOTHING, SUFFIX, Record, content, made, record_path
 from mse.resume import STATE_NAME
 from tests.conftest import MODELS, tone
 
@@ -304,6 +306,34 @@ def test_files_of_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     }
     said = "metrics.csv: no such file, and no metrics.csv.provenance.json beside it that tells of one"
     assert str(provenance("metrics.csv").exception) == said
+
+
+def test_names_that_are_too_long_are_of_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert content(tmp_path / ("x" * 300)) == NOTHING
+    Path("a.csv").write_text("a\n1\n")
+    with made("score", [Path("a.csv")], inputs=[tmp_path / ("x" * 300)]):
+        pass
+    assert faults("a.csv") == {}
+
+
+def test_nothing_is_made_from_what_has_changed(here: Path) -> None:
+    """A digit of a table, a bit of a model; a change of one's own is taken when the record is gone."""
+    table = Path("results/seed-1/predictions.csv")
+    table.write_text(table.read_text().replace("1", "2", 1))
+    score = ["score", str(table), "--dataset", "work/dataset.h5", "--out", "results/again.csv"]
+    told = str(CliRunner().invoke(app, score).exception)
+    assert f"{table}: not what `mse predict` wrote: damaged, or edited" in told
+    record_path(table).unlink()
+    assert "not what `mse" not in str(CliRunner().invoke(app, score).exception)
+    model = here / "models" / "kept"
+    with replacing_folder(model) as partial:
+        (partial / "model.bin").write_bytes(bytes(100))
+    with made("transcribe", [Path("a.csv")], models=[model]):
+        Path("a.csv").write_text("a\n")
+    (model / "model.bin").write_bytes(bytes(99) + b"x")
+    with pytest.raises(UserError, match=r"model\.bin: damaged, or changed"), made("x", [Path("a.csv")], models=[model]):
+        pass
 
 
 def test_a_record_that_cant_be_written_costs_no_training(here: Path) -> None:

@@ -81,11 +81,13 @@ def test_dead_node_and_too_little_memory_cost_attempts_alone(finished: Path, clu
             while not (node := running(cluster, "train")) and process.poll() is None:
                 assert time.monotonic() - begun < WAIT_S
                 time.sleep(1)
+            assert node, (folder / "said.log").read_text()[-5000:]  # it ended before it trained
             cluster.crash(node)
             process.wait(WAIT_S)
         finally:
             process.kill()
-            cluster.up(node)
+            if node:
+                cluster.up(node)
     told = (folder / "said.log").read_text()
     assert process.returncode == 0, told[-5000:]
     ended = states(cluster)[before:]
