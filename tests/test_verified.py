@@ -1,5 +1,6 @@
 """What is read is what was written: truncated, bit-flipped and foreign files are named and refused by every reader."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from mse.adapter import AdapterConfig, MSEAdapter
 from mse.assemble import assemble
-from mse.config import AssembleSettings, Columns, Dataset, Table
+from mse.config import AssembleSettings, Columns, Dataset, Intensity, Table
 from mse.data import ClipDataset
 from mse.errors import UserError
 from mse.quality import make_quality
 from mse.rows import write_rows
+from mse.score import score
 from mse.segment import Facts
 from mse.store import Clip, Description, Shard, write_shard
 from tests.made import WIDTHS, make_dataset
@@ -142,3 +146,67 @@ def test_cut_off_tables_are_not_judged(tmp_path: Path, table: str) -> None:
         with pytest.raises(UserError, match=rf"{table}: cut off in its last line|rows of the clip 'clip00\d'"):
             judge()
     assert not (tmp_path / "judged.csv").exists()
+
+
+def test_adapters(tmp_path: Path) -> None:
+    """One turned bit anywhere in the weights, or a number of the settings; or the files of two adapters."""
+    settings = {"acoustic_hidden": 4, "facial_hidden": 4, "fusion_width": 6, "pseudo_tokens": 2, "scales": [2, 4]}
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        widths = {"acoustic_width": 3, "facial_width": 2, "text_width": 8}
+        MSEAdapter(AdapterConfig(**widths, settings=settings, seed=seed)).save_pretrained(tmp_path / str(seed))
+    first, second = tmp_path / "1", tmp_path / "2"
+    weights = first / "adapter.safetensors"
+    whole = weights.read_bytes()
+    for version in damaged(weights, np.random.default_rng(0)):
+        weights.write_bytes(version)
+        with pytest.raises(UserError, match=r"/1"):
+            MSEAdapter.from_pretrained(first)
+    weights.write_bytes(whole)
+    MSEAdapter.from_pretrained(first)
+    shutil.copy(second / "config.json", first)
+    with pytest.raises(UserError, match="not what was saved together"):
+        MSEAdapter.from_pretrained(first)
+
+
+def test_predictions_of_other_clips_are_not_scored(tmp_path: Path) -> None:
+    data = make_dataset(tmp_path)
+    with ClipDataset(data) as dataset:
+        rows = [f"{dataset.clip_ids[i]},0.5,{dataset.labels[i]},so\n" for i in dataset.indices("test")]
+    table = tmp_path / "p.csv"
+
+    def scored(lines: list[str]) -> None:
+        table.write_text("".join(["clip_id,prediction,label,text\n", *lines]))
+        score(data, [table], tmp_path / "m.csv", samples=10)
+
+    scored(rows)
+    for lines in ([], rows[:3], [*rows, rows[0]], [rows[1], rows[0], *rows[2:]]):
+        with pytest.raises(UserError, match=r"p\.csv: not the clips of the test split"):
+            scored(lines)
+    with pytest.raises(UserError, match=r"p\.csv: not the labels of"):
+        scored([*rows[:-1], rows[-1].replace(",0.5,", ",0.5,-") if ",0.5,-" not in rows[-1] else
+                rows[-1].replace(",0.5,-", ",0.5,")])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("manifest.csv", lambda lines: lines[:5], r"quality\.csv: not one row for each clip"),
+        ("manifest.csv", lambda lines: [*lines, lines[-1]], r"quality\.csv: not one row for each clip"),
+        ("manifest.csv", lambda lines: [*lines[:-1], lines[-1].replace("test", "tset")], "in the split 'tset'"),
+        ("manifest.csv", lambda lines: [*lines[:-1], lines[-1].replace("it is so,", "it is so,x")], "no labels of"),
+        ("quality.csv", lambda lines: [*lines, lines[-1]], r"quality\.csv: not one row for each clip"),
+        ("quality.csv", lambda lines: [*lines[:-1], lines[-1].replace("full", "fuml")], "use of 'clip007' is 'fuml'"),
+    ],
+)
+def test_tables_that_do_not_fit_are_not_assembled(
+    tmp_path: Path, table: str, change: Callable[[list[str]], list[str]], message: str
+) -> None:
+    make_dataset(tmp_path, clips=8)
+    lines = (tmp_path / table).read_text().splitlines(keepends=True)
+    (tmp_path / table).write_text("".join(change(lines)))
+    columns = Columns(text="text", label="label")
+    described = Dataset(root=tmp_path, tables=[Table(file="t.csv")], columns=columns, task=Intensity(), prompt="?")
+    named = (tmp_path / "manifest.csv", tmp_path / "quality.csv", {}, tmp_path / "d.h5")
+    with pytest.raises(UserError, match=message):
+        assemble("made", described, *named, AssembleSettings())

@@ -134,17 +134,20 @@ def configuration(folder: Path) -> Readers:
 
 def own_tables(folder: Path) -> Readers:
     """The CSV tables that the stages write, which people open and save again."""
-    from mse.config import Dataset, Intensity, Table
+    from mse.assemble import assemble
+    from mse.config import AssembleSettings, Columns, Dataset, Intensity, Table
     from mse.corpus.manifest import MANIFEST_COLUMNS, read_excluded, read_manifest, shard_files
+    from mse.data import ClipDataset
     from mse.parts import parts
     from mse.predict import read_predictions
     from mse.quality import make_quality, read_quality
     from mse.rows import read_shard, write_rows
-    from mse.score import best_epochs, read_scored
+    from mse.score import best_epochs, read_scored, score
     from mse.segment import Facts, read_facts
     from mse.tables import read_history
     from mse.transcribe import read_transcripts
     from mse.utterances import read_cut_corpus
+    from tests.made import make_dataset
 
     manifest = "\n".join(
         [
@@ -177,6 +180,24 @@ def own_tables(folder: Path) -> Readers:
         "0000.csv": b"recording,start_s,end_s,message\nc0,0.5,1.5,\nc0,2,3,\nc1,,,silent\nc2,1,2,\n",
     }
 
+    task = Intensity()
+    make_dataset(folder / "made", 8)
+    whole = {name: (folder / "made" / name).read_bytes() for name in ("acoustic.h5", "facial.h5", "dataset.h5")}
+    whole |= {name: (folder / "made" / name).read_bytes() for name in ("manifest.csv", "quality.csv", "excluded.csv")}
+    with ClipDataset(folder / "made/dataset.h5") as made:
+        tested = [(made.clip_ids[index], made.labels[index]) for index in made.indices("test")]
+    answered = "clip_id,prediction,label,text\n" + "".join(f"{clip},0.5,{label},so\n" for clip, label in tested)
+
+    def assembled(place: Path) -> None:
+        columns = Columns(text="text", label="label")
+        corpus = Dataset(root=place, tables=[Table(file="t.csv")], columns=columns, task=task, prompt="?")
+        shards = {name: [place / f"{name}.h5"] for name in ("acoustic", "facial")}
+        named = (place / "manifest.csv", place / "quality.csv", shards, place / "new.h5")
+        assemble("made", corpus, *named, AssembleSettings())
+
+    def scored(place: Path) -> None:
+        score(place / "dataset.h5", [place / "p.csv"], place / "m.csv", place / "i.csv", samples=20)
+
     def quality(place: Path) -> None:
         make_quality(
             place / "manifest.csv", [place / "0000.csv"], {}, [place / "said.csv"], "corpus", place / "q.csv", "en"
@@ -187,7 +208,6 @@ def own_tables(folder: Path) -> Readers:
         return Reader({name: content}, lambda place: read(place / name), (*CSV, bomb))
 
     described = Dataset(root=folder, tables=[Table(file="x.csv")], text_from="asr")
-    task = Intensity()
     return {
         "manifest": read_only(read_manifest, "m.csv", manifest),
         "shard of a manifest": read_only(lambda path: read_shard(path, "0000"), "m.csv", manifest),
@@ -200,6 +220,8 @@ def own_tables(folder: Path) -> Readers:
         "predictions": read_only(lambda path: read_predictions(path, task), "p.csv", predictions.encode()),
         "scored": read_only(lambda path: read_scored(path, task, 0.5), "p.csv", predictions.encode()),
         "quality": Reader(run, quality, (*CSV, bomb)),
+        "what is assembled": Reader(whole, assembled, (*CSV, bomb), ("manifest.csv", "quality.csv")),
+        "what is scored": Reader(whole | {"p.csv": answered.encode()}, scored, (*CSV, bomb), ("p.csv",)),
         "recordings that were cut": Reader(cut, lambda place: read_cut_corpus(described, place), (*CSV, bomb)),
         "parts": Reader(
             {"p.csv": predictions.encode(), "facts.csv": b"clip_id,word,voice\nc0,1,2\nc1,2,2.5\nc2,3,1\n"},
