@@ -14,7 +14,7 @@ from mse.provenance import made
 def browse(
     result: Annotated[
         list[Path],
-        typer.Argument(help="Folder of a result, such as results/demo/smollm2; or runs of it, RUN/predictions.csv each."),
+        typer.Argument(help="Folder of a result, such as results/demo/smollm2; or runs, RUN/predictions.csv each."),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Page to write; browse.html in the folder without it.")
