@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mse.adapter import MSEAdapter
 from mse.backbones.llm import Context, FrozenLLM
 from mse.config import Decoding, Intensity, Task
-from mse.data import Batch, ClipDataset, collate
+from mse.data import Batch, Clips, collate
 from mse.errors import UserError
 from mse.labels import LabelText
 from mse.progress import track
@@ -103,7 +103,7 @@ def answer_batch(
 
 
 def answer(
-    dataset: ClipDataset,
+    dataset: Clips,
     indices: Sequence[int],
     llm: FrozenLLM,
     adapter: MSEAdapter | None,

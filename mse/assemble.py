@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mse import hdf5
-from mse.config import AssembleSettings, Dataset
+from mse.config import AssembleSettings, Dataset, Extraction
 from mse.corpus import SPLITS, read_manifest
 from mse.corpus.build import label_value
 from mse.errors import UserError
@@ -24,7 +24,7 @@ from mse.quality import STAGES, read_quality, unfit
 from mse.sealed import ANEW, writing
 from mse.store import Shard, Status
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 MODALITIES = ("acoustic", "facial")
 
 
@@ -62,6 +62,7 @@ def assemble(
     shards: Mapping[str, Sequence[Path]],
     out: Path,
     settings: AssembleSettings,
+    extraction: Extraction | None = None,
 ) -> None:
     """Write dataset.h5.
 
@@ -73,6 +74,7 @@ def assemble(
         shards: for each set of features (MODALITY/NAME, or MODALITY where it has no other) its shard files.
         out: the index to write.
         settings: clipping and the share of clips that may be unusable.
+        extraction: noted for those who extract the same from new recordings; None: features that others released.
 
     Raises:
         UserError: too many clips are unusable, a split is empty, or shards do not fit together.
@@ -95,13 +97,14 @@ def assemble(
         _check_splits(clips, manifest)
     sets = {group_of(each): _index(name, clips, judged, paths, out, each) for each, paths in shards.items()}
     with writing(out) as file:
-        described = dataset.model_dump_json(include={"task", "preamble", "prompt", "language", "text_from"})
+        described = dataset.model_dump(mode="json", include={"task", "preamble", "prompt", "language"})
+        described["extraction"] = extraction and extraction.model_dump(mode="json")
         hdf5.write_attributes(
             file,
             {
                 "format_version": FORMAT_VERSION,
                 "name": name,
-                "description": described,
+                "description": json.dumps(described),
                 "clip_sd": settings.clip_sd,
                 "unusable": json.dumps(unusable),
             },

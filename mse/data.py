@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import h5py
 import numpy as np
@@ -16,10 +16,10 @@ from torch import Tensor
 from mse import hdf5
 from mse.assemble import FORMAT_VERSION, MODALITIES
 from mse.clock import side_by_side
-from mse.config import Task
+from mse.config import Extraction, Task
 from mse.errors import UserError
 from mse.sealed import open_sealed
-from mse.store import Shard
+from mse.store import Description, Shard
 
 EVERY = (*MODALITIES, "text")
 STATISTICS = ("mean", "deviation")
@@ -56,6 +56,41 @@ class Batch:
         return replace(self, acoustic=acoustic, facial=facial)
 
 
+class Clips(Protocol):
+    """Clips that an LLM can be asked about, wherever they come from."""
+
+    preamble: str
+    prompt: str
+    texts: list[str]
+
+    def __getitem__(self, index: int) -> Example:
+        """One clip."""
+        ...
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """Features as an adapter reads them: by the train split's mean and deviation, (D,) each, and clipped.
+
+    Attributes:
+        mean, deviation: of each feature; None: features stay as they were measured.
+        clip_sd: the most deviations from the mean that are kept.
+    """
+
+    mean: npt.NDArray[np.float32] | None
+    deviation: npt.NDArray[np.float32] | None
+    clip_sd: float
+
+    def __call__(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Features (T, D) of one clip; what was not measured is 0."""
+        if not len(values):
+            return values
+        if self.mean is None or self.deviation is None:
+            return np.nan_to_num(values, nan=0.0)
+        normal = (values - self.mean) / self.deviation
+        return np.nan_to_num(np.clip(normal, -self.clip_sd, self.clip_sd), nan=0.0).astype(np.float32)
+
+
 class _Description(BaseModel):
     """What dataset.h5 says of its corpus."""
 
@@ -63,6 +98,7 @@ class _Description(BaseModel):
     language: str
     preamble: str
     prompt: str
+    extraction: Extraction | None
 
 
 class _SetIndex:
@@ -117,10 +153,10 @@ class ClipDataset:
             raise ValueError(f"format version {version}, expected {FORMAT_VERSION}")
         self.name = hdf5.attribute(file, "name", str)
         described = _Description.model_validate_json(hdf5.attribute(file, "description", str))
-        self.task = described.task
+        self.task, self.extraction = described.task, described.extraction
         self.language, self.preamble, self.prompt = described.language, described.preamble, described.prompt
         self.unusable: dict[str, int] = hdf5.parsed(file, "unusable", dict)
-        self._clip_sd = hdf5.attribute(file, "clip_sd", float)
+        self.clip_sd = hdf5.attribute(file, "clip_sd", float)
         self.clip_ids, self.splits, self.texts = (hdf5.texts(file, column) for column in ("clip_id", "split", "text"))
         present = [m for m in MODALITIES if m in file]
         there = [*present, *(["text"] if any(self.texts) else [])]
@@ -145,6 +181,7 @@ class ClipDataset:
         }
         self.feature_digests = {m: "+".join(part.digest for part in sets) for m, sets in self._sets.items()}
         self.widths = {m: sum(len(part.mean) for part in self._sets.get(m, [])) for m in MODALITIES}
+        self._normalisers = {m: self._normaliser(sets) for m, sets in self._sets.items()}
         self._open: dict[Path, Shard] = {}
 
     def _names(self, file: h5py.File, modality: str) -> list[str]:
@@ -213,17 +250,23 @@ class ClipDataset:
         return clip.values.astype(np.float32, copy=False)
 
     def _features(self, modality: str, index: int) -> npt.NDArray[np.float32]:
-        """Normalised by the train split's statistics, clipped, or as measured; what was not measured is 0."""
         values = self.raw(modality, index)
-        if not len(values):
-            return values
+        return self._normalisers[modality](values) if modality in self._normalisers else values
+
+    def _normaliser(self, sets: Sequence["_SetIndex"]) -> Normaliser:
         if not self.standardised:
-            return np.nan_to_num(values, nan=0.0)
-        mean, deviation = (
-            np.concatenate([getattr(part, name) for part in self._sets[modality]]) for name in STATISTICS
-        )
-        normal = (values - mean) / deviation
-        return np.nan_to_num(np.clip(normal, -self._clip_sd, self._clip_sd), nan=0.0).astype(np.float32)
+            return Normaliser(None, None, self.clip_sd)
+        mean, deviation = (np.concatenate([getattr(part, name) for part in sets]) for name in STATISTICS)
+        return Normaliser(mean, deviation, self.clip_sd)
+
+    def sets(self, modality: str) -> dict[str, tuple[Description, npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+        """What made each set of a modality, and the train split's mean and deviation (D,) of it."""
+        names = self.acoustic_sets if modality == "acoustic" else [modality]
+        found = {}
+        for name, part in zip(names, self._sets.get(modality, []), strict=False):
+            with Shard(self.path.parent / part.shards[0]) as shard:
+                found[name] = (shard.description, part.mean, part.deviation)
+        return found
 
     def close(self) -> None:
         """Close the shards that were opened."""

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from mse.config import Classes, Task
 from mse.data import ClipDataset, task_of
 from mse.metrics import Scorer, Values
-from mse.predict import clip_table, write_predictions
+from mse.predictions import clip_table, write_predictions
 from mse.progress import say, track
 
 STRENGTHS = (1e3, 1e2, 1e1, 1.0, 1e-1, 1e-2, 1e-3)  # of regularisation, against a sum over clips; of equals the first

@@ -40,7 +40,7 @@ def parts(paths: Sequence[Path], facts: Path, columns: Sequence[str]) -> pd.Data
     rows: list[dict[str, str | float]] = []
     clips: list[str] = []
     for path in paths:
-        table = read_table(path, ("clip_id",), ("prediction", "label"), "mse predict")
+        table = read_table(path, ("clip_id",), ("prediction", "label"), "mse answer")
         for column in ("prediction", "label"):
             if column not in table.columns:
                 raise UserError(f"{path}: the column {column!r} is missing")

@@ -18,7 +18,7 @@ from mse.config import Classes, Intensity
 from mse.data import ClipDataset, task_of
 from mse.errors import UserError
 from mse.metrics import pearson
-from mse.predict import read_predictions
+from mse.predictions import read_predictions
 from mse.quality import read_quality
 from mse.tables import read_history, read_table
 

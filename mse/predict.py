@@ -1,194 +1,189 @@
-"""Answers of a trained adapter for the clips of a split."""
+"""Sentiment or emotion of new recordings, by a trained adapter: cut, extracted, recognised and answered.
 
+from mse.predict import Predictor
+
+predictor = Predictor("results/demo/smollm2/seed-1111/adapter")
+predictor(["talk.mp4"])
+"""
+
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from mse.adapter import MSEAdapter
-from mse.answer import DECODINGS, Values, answer
-from mse.atomic import replacing
-from mse.config import Backbone, Classes, Intensity, Task, TrainSettings
-from mse.corpus.build import label_value
-from mse.data import ClipDataset, task_of
+from mse.answer import answer
+from mse.backbones.llm import FrozenLLM
+from mse.backbones.places import MODELS
+from mse.config import Backbone, Classes, Cut, Intensity, TrainSettings, TranscribeSettings
+from mse.data import Clips, Example
 from mse.errors import UserError
-from mse.fetch import source_of
 from mse.labels import label_text
+from mse.new_clips import NewClips, extract
+from mse.pipeline import Pipeline, read_pipeline
+from mse.predictions import check_llm, shown_label
 from mse.progress import say
 from mse.ready import load_llm, reproducible
-from mse.tables import read_table
 
-COLUMNS = ["clip_id", "prediction", "label", "text"]
+LEADING = ["recording", "start_s", "end_s", "text", "prediction"]
+UTTERANCES = Cut(at="sentences")
+RANGE = (0.1, 0.9)  # quantiles of an intensity that are told
+WORDS_BY = {"en": "whisper-tiny.en"}  # where the adapter's own clips came with text
+ANY_LANGUAGE = "whisper-base"
 
 
-def predict(
-    dataset_path: Path,
-    llm_folder: Path,
-    backbone: Backbone,
-    adapter_folder: Path | None,
-    settings: TrainSettings | None,
-    out: Path,
-    split: str = "test",
-) -> None:
-    """Write predictions.csv.
+@dataclass
+class _Texts:
+    """Clips that are text alone."""
 
-    Columns: clip_id; prediction, that of `settings.decoding`; label; one for each decoding, empty where the answer is
-    no legal label; answer, as it was generated; text; p_LABEL, how likely each legal label is, given that one of them
-    is written. Predictions and labels are intensities, or classes by name.
+    preamble: str
+    prompt: str
+    texts: list[str]
+    widths: tuple[int, int]
+
+    def __getitem__(self, index: int) -> Example:
+        acoustic, facial = (np.zeros((0, width), np.float32) for width in self.widths)
+        return Example(f"text {index + 1}", self.texts[index], float("nan"), acoustic, facial)
+
+
+class Predictor:
+    """A trained adapter with its LLM, for new recordings and texts.
 
     Args:
-        dataset_path: dataset.h5.
-        llm_folder: the LLM's weights and tokenizer.
-        backbone: marks and label style of the LLM.
-        adapter_folder: what `train` wrote; None: the LLM alone, with the same words around each clip's text.
-        settings: batch size, longest text, decoding and threads; what is not set is as in the adapter's training.
-        out: the table.
-        split: which clips.
+        adapter: folder of the adapter.
+        llm: folder of the LLM; None: where `mse fetch` or `mse backbone convert` put it.
+        models: folder of all fetched models.
+        transcribe: how words are recognised; None: as in training, or by a Whisper model for its language.
+        device: auto, cpu or cuda.
 
     Raises:
-        UserError: adapter, LLM, features, settings or split do not fit each other.
+        UserError: the folder is no adapter that knows how to extract features, or the LLM is missing or another.
     """
-    adapter = None if adapter_folder is None else MSEAdapter.from_pretrained(adapter_folder)
-    settings = _laid_over_training(adapter, settings, adapter_folder)
-    reproducible(settings.threads)
-    shape = None if adapter is None else adapter.config.settings
-    standardised = adapter is None or adapter.config.standardised
-    modalities, sets = (None, []) if shape is None else (shape.modalities, shape.acoustic_sets)
-    with ClipDataset(dataset_path, modalities, standardised, sets) as dataset:
-        task, indices = task_of(dataset), dataset.require(split)
+
+    def __init__(
+        self,
+        adapter: Path | str,
+        llm: Path | str | None = None,
+        models: Path = MODELS,
+        transcribe: TranscribeSettings | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.folder, self.models = Path(adapter), models
+        self.adapter = MSEAdapter.from_pretrained(self.folder)
+        self.pipeline = read_pipeline(self.folder)
+        config, backbone = self.adapter.config, self.pipeline.backbone
+        self.llm_folder = Path(llm) if llm else models / (backbone.model or self.pipeline.llm)
+        if not (self.llm_folder / "config.json").is_file():
+            raise UserError(
+                f"{self.llm_folder}: the adapter's LLM ({self.pipeline.llm}) is not there; "
+                f"{_how_to_get(self.pipeline.llm, backbone)}, or say where it is (--llm)"
+            )
+        check_llm(self.adapter, self.llm_folder, backbone, self.folder)
+        trained = config.train or TrainSettings()
+        self.settings = trained.model_copy(update={"device": device} if device else {})
+        spoken = self.pipeline.extraction.transcribe if self.pipeline.extraction else None
+        self.transcribe = transcribe or spoken or _whisper_for(self.pipeline)
+        self._llm: FrozenLLM | None = None
+
+    def __call__(
+        self, recordings: Sequence[Path | str], cut: Cut | None = UTTERANCES, keep: Path | None = None
+    ) -> pd.DataFrame:
+        """Predict recordings.
+
+        Args:
+            recordings: videos or sound.
+            cut: where utterances end; None: each recording is one.
+            keep: folder for what is extracted, which `mse show` then draws; None: it is removed.
+
+        Returns:
+            A row an utterance: recording, start_s, end_s, text, prediction; low and high (an intensity's 10 and 90 %
+            quantiles) or confidence (a class's probability); use and message (as in quality.csv); p_LABEL for each
+            legal label.
+
+        Raises:
+            UserError: a model is missing, or all stages of a recording failed.
+        """
+        paths = [Path(path) for path in recordings]
+        missing = [path for path in paths if not path.is_file()]
+        if missing:
+            raise UserError(f"{missing[0]}: no such file")
+        if self.pipeline.extraction is None:
+            raise UserError(
+                f"{self.folder}: trained on features that others extracted; how is not known, so none can be made of "
+                "new recordings"
+            )
+        with ExitStack() as stack:
+            folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mse-")))
+            extract(paths, folder, self.pipeline, self.transcribe, cut, self.models)
+            clips = NewClips(folder, self.pipeline)
+        table = clips.windows[["clip_id", "media", "start_s", "end_s"]].rename(columns={"media": "recording"})
+        return self._answered(
+            clips,
+            len(clips),
+            table.assign(use=clips.rows["use"].tolist(), message=clips.rows["message"].fillna("").tolist()),
+        )
+
+    def texts(self, texts: Sequence[str]) -> pd.DataFrame:
+        """Predict texts, of which nothing is heard or seen; columns as for recordings, as far as they apply."""
+        widths = self.adapter.config.acoustic_width, self.adapter.config.facial_width
+        clips = _Texts(self.pipeline.preamble, self.pipeline.prompt, list(texts), widths)
+        return self._answered(clips, len(texts), pd.DataFrame({"recording": [""] * len(texts)}))
+
+    def _answered(self, clips: Clips, count: int, table: pd.DataFrame) -> pd.DataFrame:
+        task, backbone = self.pipeline.task, self.pipeline.backbone
         labels = label_text(task, backbone.explicit_plus)
-        if adapter is not None and adapter_folder is not None:
-            check_features(adapter, dataset, adapter_folder)
-            check_llm(adapter, llm_folder, backbone, adapter_folder)
-        llm = load_llm(llm_folder, backbone, dataset, labels, settings, shape, training=False)
-        if adapter is not None and adapter.config.text_width != llm.width:
-            raise UserError(
-                f"{adapter_folder}: made for an LLM with a hidden size of {adapter.config.text_width}, not "
-                f"{llm.width} as in {llm_folder}"
-            )
-        if adapter is not None:
-            adapter.to(llm.device)
-        answers = answer(dataset, indices, llm, adapter, labels, task, settings.batch_size)
-        table = clip_table(dataset, indices, answers.predictions[settings.decoding])
-    for decoding, predictions in answers.predictions.items():
-        table.insert(table.columns.get_loc("text"), decoding, [shown_label(value, task) for value in predictions])
-    table.insert(table.columns.get_loc("text"), "answer", answers.texts)
-    unparseable = int(np.isnan(answers.predictions["generate"]).sum())
-    say(f"{len(table)} clips, {unparseable} generated answers that are no legal label")
-    write_predictions(table, answers.probabilities, labels.legal(), task, out)
-
-
-def _laid_over_training(adapter: MSEAdapter | None, given: TrainSettings | None, folder: Path | None) -> TrainSettings:
-    """What is given, and for the rest the settings of the adapter's training, where it knows them."""
-    trained = None if adapter is None else adapter.config.train
-    if trained is None or given is None:
-        return given or trained or TrainSettings()
-    settings = trained.model_copy(update={key: getattr(given, key) for key in given.model_fields_set})
-    if trained.max_text_tokens != settings.max_text_tokens:
-        raise UserError(
-            f"{folder}: trained on texts cut at {trained.max_text_tokens} tokens, not at "
-            f"{settings.max_text_tokens}; set train.max_text_tokens back, or train anew"
+        llm = self._loaded(clips)
+        decoding = self.settings.decoding
+        answers = answer(
+            clips, range(count), llm, self.adapter, labels, task, self.settings.batch_size, {decoding, "expected"}
         )
-    return settings
+        assert answers.probabilities is not None  # `expected` needs them
+        table = table.assign(text=clips.texts)
+        table["prediction"] = [shown_label(value, task) for value in answers.predictions[decoding]]
+        legal = labels.legal()
+        if isinstance(task, Intensity):
+            values = np.array([labels.read(text) for text in legal], np.float64)
+            table["low"], table["high"] = _quantiles(values, answers.probabilities)
+        else:
+            table["confidence"] = answers.probabilities.max(axis=1).round(4)
+        names = task.names if isinstance(task, Classes) else legal
+        shares = pd.DataFrame(answers.probabilities, columns=[f"p_{name}" for name in names]).round(6)
+        order = [name for name in LEADING if name in table] + [name for name in table if name not in LEADING]
+        return pd.concat([table[order], shares], axis=1)
 
-
-def clip_table(dataset: ClipDataset, indices: Sequence[int], predictions: Values) -> pd.DataFrame:
-    """clip_id, prediction, label and text of some clips.
-
-    Args:
-        dataset: holds the clips.
-        indices: which clips, N of them.
-        predictions: as numbers, NaN for none, shape (N,).
-    """
-    task = task_of(dataset)
-    rows = [
-        (
-            dataset.clip_ids[index],
-            shown_label(prediction, task),
-            shown_label(float(dataset.labels[index]), task),
-            dataset.texts[index],
-        )
-        for index, prediction in zip(indices, predictions, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def write_predictions(
-    table: pd.DataFrame, probabilities: Values | None, legal: Sequence[str], task: Task, out: Path
-) -> None:
-    """Write a table of predictions, with a column p_LABEL for each legal label where probabilities (N, K) are known."""
-    names = task.names if isinstance(task, Classes) else legal
-    if probabilities is not None:
-        shares = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in names]).round(6)
-        table = pd.concat([table, shares], axis=1)
-    with replacing(out) as partial:
-        table.to_csv(partial, index=False, float_format="%.6g")
-
-
-def check_features(adapter: MSEAdapter, dataset: ClipDataset, folder: Path) -> None:
-    """Refuse features that were made otherwise than those which the adapter knows.
-
-    Raises:
-        UserError: a modality is not there, or the settings or the number of its features differ.
-    """
-    for modality, digest in adapter.config.feature_digests.items():
-        if modality not in dataset.feature_digests:
-            raise UserError(f"{folder}: trained on {modality} features, but {dataset.path} has none")
-        if dataset.feature_digests[modality] != digest:
-            raise UserError(
-                f"{folder}: trained on {modality} features of other settings (digest {digest}) than those of "
-                f"{dataset.path} ({dataset.feature_digests[modality]}); extract with the same settings, or train anew"
+    def _loaded(self, clips: Clips) -> FrozenLLM:
+        if self._llm is None:
+            reproducible(self.settings.threads)
+            labels = label_text(self.pipeline.task, self.pipeline.backbone.explicit_plus)
+            shape = self.adapter.config.settings
+            say(f"loading {self.pipeline.llm}")
+            self._llm = load_llm(
+                self.llm_folder, self.pipeline.backbone, clips, labels, self.settings, shape, training=False
             )
-    widths = {"acoustic": adapter.config.acoustic_width, "facial": adapter.config.facial_width}
-    for modality, width in widths.items():
-        if width != dataset.widths[modality]:  # an imported adapter knows no digests
-            raise UserError(
-                f"{folder}: reads {width} {modality} features of a frame, but {dataset.path} has "
-                f"{dataset.widths[modality]}; an adapter reads the features that it was trained on alone"
-            )
+            self.adapter.to(self._llm.device)
+        return self._llm
 
 
-def check_llm(adapter: MSEAdapter, llm_folder: Path, backbone: Backbone, folder: Path) -> None:
-    """Refuse an LLM that is another, or reads or writes otherwise, than the one that the adapter knows.
-
-    Raises:
-        UserError: checksums of the weights, dtype, quantisation, a mark or the style of answers differ.
-    """
-    for key, trained in adapter.config.reading.items():  # an imported adapter does not know
-        if backbone.reading.get(key) != trained:
-            raise UserError(
-                f"{folder}: trained with {key} = {trained!r} (backbone {adapter.config.backbone}), but the "
-                f"backbone's YAML now says {backbone.reading.get(key)!r}; set it back, or train anew"
-            )
-    now = source_of(llm_folder)
-    for key in ("sha256", "files"):  # of a converted checkpoint, and of a model fetched by name
-        if key in adapter.config.llm_source and now.get(key) != adapter.config.llm_source[key]:
-            raise UserError(
-                f"{folder}: trained with other weights than those in {llm_folder} (their checksums differ); "
-                "give the LLM that it was trained with, or train anew"
-            )
+def _how_to_get(name: str, backbone: Backbone) -> str:
+    if backbone.model:
+        return f"`mse fetch {backbone.model}` gets it"
+    return f"make it ready as docs/llms.md says ({backbone.hub or backbone.folder}: `mse fetch {name}`)"
 
 
-def shown_label(value: float, task: Task) -> float | str | None:
-    """A label as a table shows it: an intensity, or a class's name; None for NaN."""
-    if np.isnan(value):
-        return None
-    return float(value) if isinstance(task, Intensity) else task.names[int(value)]
+def _whisper_for(pipeline: Pipeline) -> TranscribeSettings:
+    return TranscribeSettings(model=WORDS_BY.get(pipeline.language, ANY_LANGUAGE))
 
 
-def read_predictions(path: Path, task: Task) -> pd.DataFrame:
-    """Read predictions.csv; labels and predictions become numbers, NaN where the answer was no legal label.
-
-    Raises:
-        UserError: missing, no such table, or labels of another task.
-    """
-    table = read_table(path, (*COLUMNS, *DECODINGS, "answer"), (), "mse predict", required=("prediction", "label"))
-    for column in ("prediction", "label", *DECODINGS):
-        if column not in table.columns:
-            continue
-        try:
-            table[column] = [label_value(label, task) for label in table[column]]
-        except ValueError as e:
-            raise UserError(f"{path}: {column}: {e}; these are no labels of the corpus's task") from e
-    return table
+def _quantiles(values: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]) -> tuple[Any, Any]:
+    """The least label below which a share of RANGE lies, of each clip, (N,) each; `values` (K,) rise or not."""
+    order = np.argsort(values)
+    below = np.cumsum(shares[:, order], axis=1)
+    places = [np.minimum((below < quantile).sum(axis=1), len(values) - 1) for quantile in RANGE]
+    low, high = (values[order][place] for place in places)
+    return low, high

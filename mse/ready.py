@@ -12,7 +12,7 @@ from mse.backbones.llm import FrozenLLM, reads_at_most
 from mse.backbones.load import load_config, load_tokenizer
 from mse.backbones.wording import Surroundings, Wording
 from mse.config import AdapterSettings, Backbone, TrainSettings
-from mse.data import ClipDataset
+from mse.data import Clips
 from mse.errors import UserError
 from mse.labels import LabelText
 from mse.progress import say
@@ -21,7 +21,7 @@ from mse.progress import say
 def load_llm(
     folder: Path,
     backbone: Backbone,
-    dataset: ClipDataset,
+    dataset: Clips,
     labels: LabelText,
     settings: TrainSettings,
     adapter: AdapterSettings | None,
@@ -58,7 +58,7 @@ def load_llm(
 def wording(
     folder: Path,
     backbone: Backbone,
-    dataset: ClipDataset,
+    dataset: Clips,
     labels: LabelText,
     settings: TrainSettings,
     adapter: AdapterSettings | None,

@@ -15,7 +15,7 @@ from mse.config import Classes, Decoding, Intensity, Task
 from mse.data import ClipDataset, task_of
 from mse.errors import UserError
 from mse.metrics import LESS_IS_BETTER, Scorer, Values
-from mse.predict import read_predictions
+from mse.predictions import read_predictions
 from mse.progress import say
 from mse.tables import read_history, read_table
 from mse.uncertainty import Bootstrapped, bootstrap, compare, resamples
@@ -282,7 +282,7 @@ def read_scored(path: Path, task: Task, training_mean: float | None, prediction:
     Raises:
         UserError: as `score_table` says.
     """
-    table = read_table(path, ("clip_id", prediction, "label"), (), "mse predict")
+    table = read_table(path, ("clip_id", prediction, "label"), (), "mse answer")
     absent = [column for column in (prediction, "label") if column not in table.columns]
     if absent or table.empty:
         raise UserError(

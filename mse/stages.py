@@ -14,10 +14,10 @@ STAGES = {
     "facial": 3,
     "transcribe": 2,
     "quality": 3,
-    "assemble": 4,
+    "assemble": 5,
     "convert": 1,
-    "train": 9,
-    "predict": 5,
+    "train": 10,
+    "answer": 5,
     "linear": 2,
     "score": 4,
 }

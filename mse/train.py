@@ -24,6 +24,7 @@ from mse.errors import UserError
 from mse.fetch import source_of
 from mse.labels import LabelText, label_text
 from mse.metrics import Scorer
+from mse.pipeline import pipeline_of, write_pipeline
 from mse.pretrain import alignment_loss, answer_directions
 from mse.progress import say, track
 from mse.ready import load_llm, reproducible
@@ -186,7 +187,7 @@ def train(
     """Train an adapter, stop early on the validation split, keep the best epoch.
 
     A run that was killed goes on after its last whole epoch, and ends with the same bytes. Its state stays until
-    the adapter is used (`mse predict`): a workflow that is killed before it has noted the job as done starts it again,
+    the adapter is used (`mse answer`): a workflow that is killed before it has noted the job as done starts it again,
     which then ends at once.
 
     Args:
@@ -230,6 +231,8 @@ def train(
         clips = [*trainer.train, *trainer.valid]
         llm.read_beforehand([dataset.texts[clip] for clip in clips], settings.batch_size)
         run_epochs(trainer, out, fingerprint(config, dataset_path, llm.device), history)
+        pipeline = pipeline_of(dataset, backbone_name, backbone)
+    write_pipeline(pipeline, out)
     adapter.save_pretrained(out)
 
 

@@ -14,8 +14,8 @@ from mse.cli import app
 COMMANDS = [
     "fetch", "demo", "corpus", "manifest", "cut", "import", "export", "schema",
     "segment", "acoustic", "facial", "transcribe", "quality", "assemble", "show",
-    "backbone", "adapter", "train", "predict", "linear", "bench",
-    "score", "compare", "parts", "validation", "plot", "provenance",
+    "backbone", "adapter", "train", "answer", "predict", "linear", "bench",
+    "score", "compare", "parts", "validation", "plot", "browse", "provenance",
 ]  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from mse.corpus import read_corpus, read_manifest, shard_files, write_manifest
 from mse.corpus.check import check
 from mse.extract import acoustic_shard, facial_shard
 from mse.features.speech import Recogniser
-from mse.predict import predict
+from mse.predictions import answer_split
 from mse.quality import make_quality, read_quality
 from mse.released import import_released
 from mse.rows import Window, read_rows, read_shard
@@ -298,7 +298,7 @@ def from_quality_to_metrics(
     arguments = (name, dataset, work / "manifest.csv", work / "quality.csv", shards, work / "dataset.h5")
     assemble(*arguments, AssembleSettings())  # type: ignore[arg-type]
     train(work / "dataset.h5", llm, "tiny", MARKS, SHAPE, TRAINING, 1, work / "adapter", work / "history.csv")
-    predict(work / "dataset.h5", llm, MARKS, work / "adapter", TRAINING, work / "tiny" / "s1" / "predictions.csv")
+    answer_split(work / "dataset.h5", llm, MARKS, work / "adapter", TRAINING, work / "tiny" / "s1" / "predictions.csv")
     score(work / "dataset.h5", [work / "tiny" / "s1" / "predictions.csv"], work / "metrics.csv")
     return pd.read_csv(work / "metrics.csv").query("decoding == 'expected' or model == 'constant'").set_index("run")
 

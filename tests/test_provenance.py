@@ -39,9 +39,9 @@ def train(seed: int) -> list[str]:
             "--history", f"{out}/history.csv"]  # fmt: skip
 
 
-def predict(seed: int) -> list[str]:
+def answer(seed: int) -> list[str]:
     out = f"results/seed-{seed}"
-    return ["predict", "work/dataset.h5", "--llm", "models/llm", "--backbone", json.dumps(LLM),
+    return ["answer", "work/dataset.h5", "--llm", "models/llm", "--backbone", json.dumps(LLM),
             "--adapter", f"{out}/adapter", "--out", f"{out}/predictions.csv"]  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def commands() -> Iterator[list[str]]:
     yield ["assemble", "corpus.yaml", "--name", "made", *of_manifest, "--quality", "work/quality.csv",
            "--out", "work/dataset.h5", "--settings", '{"max_bad_fraction": 0.5}']  # fmt: skip
     yield train(1)
-    yield predict(1)
+    yield answer(1)
     yield ["score", "results/seed-1/predictions.csv", "--dataset", "work/dataset.h5", "--out", "results/metrics.csv",
            "--intervals", "results/intervals.csv", "--samples", "50"]  # fmt: skip
     yield ["plot", "comparison", "results/intervals.csv", "--out", "results/comparison.svg"]
@@ -323,7 +323,7 @@ def test_nothing_is_made_from_what_has_changed(here: Path) -> None:
     table.write_text(table.read_text().replace("1", "2", 1))
     score = ["score", str(table), "--dataset", "work/dataset.h5", "--out", "results/again.csv"]
     told = str(CliRunner().invoke(app, score).exception)
-    assert f"{table}: not what `mse predict` wrote: damaged, or edited" in told
+    assert f"{table}: not what `mse answer` wrote: damaged, or edited" in told
     record_path(table).unlink()
     assert "not what `mse" not in str(CliRunner().invoke(app, score).exception)
     model = here / "models" / "kept"
@@ -362,5 +362,5 @@ def test_a_training_that_nobody_noted_as_done_ends_at_once(here: Path) -> None:
     again = CliRunner().invoke(app, train(4))
     assert again.exit_code == 0 and f"going on after epoch {epochs}" in again.stderr
     assert (folder / "adapter.safetensors").read_bytes() == weights
-    assert CliRunner().invoke(app, predict(4)).exit_code == 0
+    assert CliRunner().invoke(app, answer(4)).exit_code == 0
     assert not (folder / STATE_NAME).exists()

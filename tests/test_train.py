@@ -18,7 +18,7 @@ from mse.config import AdapterSettings, Backbone, Classes, Intensity, TrainSetti
 from mse.errors import UserError
 from mse.metrics import Scorer
 from mse.plots import coverage, predictions, training
-from mse.predict import predict, read_predictions
+from mse.predictions import answer_split, read_predictions
 from mse.score import score
 from mse.sealed import seal
 from mse.train import Trainer, cosine_with_warmup, run_epochs, train
@@ -40,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Callable[..
         out = data.parent / name
         settings = SETTINGS.model_copy(update=changes)
         train(data, tiny_llm, "tiny", MARKS, SHAPE, settings, seed, out / "adapter", out / "history.csv")
-        predict(data, tiny_llm, MARKS, out / "adapter", settings, out / "predictions.csv")
+        answer_split(data, tiny_llm, MARKS, out / "adapter", settings, out / "predictions.csv")
         return out
 
     return once
@@ -112,7 +112,7 @@ def test_adapter_describes_itself_and_refuses_other_features(run: Callable[..., 
         file["facial/facial"].attrs["settings_digest"] = np.bytes_("0" * 16)
     seal(other)
     with pytest.raises(UserError, match="trained on facial features of other settings"):
-        predict(other, tiny_llm, MARKS, folder / "adapter", SETTINGS, folder / "p.csv")
+        answer_split(other, tiny_llm, MARKS, folder / "adapter", SETTINGS, folder / "p.csv")
 
 
 def test_adapter_refuses_features_and_llms_of_other_widths(run: Callable[..., Path], tiny_llm: Path) -> None:
@@ -125,12 +125,12 @@ def test_adapter_refuses_features_and_llms_of_other_widths(run: Callable[..., Pa
         foreign = adapter.model_copy(update={"feature_digests": {}, "reading": {}, "llm_source": {}, **changed})
         MSEAdapter(foreign).save_pretrained(folder / "imported")
         with pytest.raises(UserError, match=message):
-            predict(folder.parent / "dataset.h5", tiny_llm, MARKS, folder / "imported", None, folder / "p.csv")
+            answer_split(folder.parent / "dataset.h5", tiny_llm, MARKS, folder / "imported", None, folder / "p.csv")
 
 
 def test_settings_given_for_answers_lie_over_those_of_training(run: Callable[..., Path], tiny_llm: Path) -> None:
     folder = run("over", decoding="constrained")
-    predict(
+    answer_split(
         folder.parent / "dataset.h5",
         tiny_llm,
         MARKS,
@@ -151,7 +151,7 @@ def test_adapter_is_given_features_as_it_was_in_training(
     for standardised in (True, False):
         adapter.config = adapter.config.model_copy(update={"standardised": standardised})
         adapter.save_pretrained(tmp_path)
-        predict(data, tiny_llm, MARKS, tmp_path, SETTINGS, tmp_path / "p.csv")
+        answer_split(data, tiny_llm, MARKS, tmp_path, SETTINGS, tmp_path / "p.csv")
         tables.append(pd.read_csv(tmp_path / "p.csv")["expected"])
     assert tables[0].equals(pd.read_csv(folder / "predictions.csv")["expected"]) and not tables[0].equals(tables[1])
 
@@ -163,15 +163,15 @@ def test_adapter_refuses_an_llm_that_is_another_or_reads_otherwise(tmp_path: Pat
     short = SETTINGS.model_copy(update={"schedule_epochs": 1})
     train(data, llm, "tiny", MARKS, SHAPE, short, 1, tmp_path / "adapter", tmp_path / "history.csv")
     given = (tmp_path / "adapter", short, tmp_path / "p.csv")
-    predict(data, llm, MARKS, *given)
+    answer_split(data, llm, MARKS, *given)
     for change in ({"dtype": "bfloat16"}, {"open_mark": "<"}, {"explicit_plus": False}):
         with pytest.raises(
             UserError, match=rf"adapter: trained with {next(iter(change))} = .*set it back, or train anew"
         ):
-            predict(data, llm, MARKS.model_copy(update=change), *given)
+            answer_split(data, llm, MARKS.model_copy(update=change), *given)
     (llm / "native.json").write_text('{"sha256": {"model.safetensors": "2"}}')
     with pytest.raises(UserError, match=r"adapter: trained with other weights than those in .*llm \(their checksums"):
-        predict(data, llm, MARKS, *given)
+        answer_split(data, llm, MARKS, *given)
 
 
 def test_llm_that_does_not_fit_into_memory_is_refused_before_it_is_loaded(
@@ -232,7 +232,7 @@ def test_corpus_without_some_modalities(modalities: list[str], tmp_path: Path, t
     """What no clip has is absent from shards to adapter, which stands in its learned vectors."""
     data = make_dataset(tmp_path, modalities=modalities)
     train(data, tiny_llm, "tiny", MARKS, SHAPE, SETTINGS, 1, tmp_path / "adapter", tmp_path / "history.csv")
-    predict(data, tiny_llm, MARKS, tmp_path / "adapter", SETTINGS, tmp_path / "p.csv")
+    answer_split(data, tiny_llm, MARKS, tmp_path / "adapter", SETTINGS, tmp_path / "p.csv")
     table = read_predictions(tmp_path / "p.csv", Intensity())
     assert len(table) == 10 and (table["text"].fillna("") == ("it is so" if "text" in modalities else "")).all()
     adapter = MSEAdapter.from_pretrained(tmp_path / "adapter")
@@ -245,7 +245,7 @@ def test_corpus_without_some_modalities(modalities: list[str], tmp_path: Path, t
         (tmp_path / "words").mkdir()
         words = make_dataset(tmp_path / "words", modalities=["text"])
         with pytest.raises(UserError, match=r"trained on \w+ features, but .*dataset\.h5 has none"):
-            predict(words, tiny_llm, MARKS, tmp_path / "adapter", SETTINGS, tmp_path / "p.csv")
+            answer_split(words, tiny_llm, MARKS, tmp_path / "adapter", SETTINGS, tmp_path / "p.csv")
 
 
 def test_classes_are_learned_scored_and_drawn(tmp_path: Path, tiny_llm: Path) -> None:
@@ -256,7 +256,7 @@ def test_classes_are_learned_scored_and_drawn(tmp_path: Path, tiny_llm: Path) ->
     )
     first = tmp_path / "llm" / "seed-1" / "predictions.csv"
     train(data, tiny_llm, "tiny", MARKS, SHAPE, settings, 1, tmp_path / "adapter", tmp_path / "history.csv")
-    predict(data, tiny_llm, MARKS, tmp_path / "adapter", settings, first)
+    answer_split(data, tiny_llm, MARKS, tmp_path / "adapter", settings, first)
     shown = pd.read_csv(first, dtype=str)
     assert set(shown["label"]) == {"sad", "glad"} and set(shown["answer"]) <= {"0", "1"}
     shares = shown[["p_sad", "p_glad"]].astype(float)
@@ -294,7 +294,7 @@ def test_only_the_modalities_that_are_asked_for_are_taken(tmp_path: Path, tiny_l
         for data, shape in ((whole, SHAPE.model_copy(update={"modalities": modalities})), (poor, SHAPE)):
             out = tmp_path / "adapter"
             train(data, tiny_llm, "tiny", MARKS, shape, SETTINGS, 1, out, tmp_path / "history.csv")
-            predict(data, tiny_llm, MARKS, out, SETTINGS, tmp_path / "p.csv")
+            answer_split(data, tiny_llm, MARKS, out, SETTINGS, tmp_path / "p.csv")
             weights.append((load_file(out / "adapter.safetensors"), (tmp_path / "p.csv").read_bytes()))
         torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
     with pytest.raises(UserError, match=r"the corpus has text, and so none of adapter\.modalities = \[acoustic\]"):

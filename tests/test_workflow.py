@@ -78,7 +78,7 @@ def test_ablations_are_variants_of_the_same_run(finished: Path) -> None:
     target = "results/demo/smollm2/ablations/metrics.csv"
     few = [*SHORT, "ablations=[without-tgm, without-picture]"]
     jobs = planned(snakemake(finished, *few, "-n", "--", target))
-    assert jobs == {"train": 4, "predict": 4, "score_ablations": 1}
+    assert jobs == {"train": 4, "answer": 4, "score_ablations": 1}
     done = snakemake(finished, *SHORT, "ablations=[without-msf]", "--", target)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
     metrics = pd.read_csv(finished / target)
@@ -137,7 +137,7 @@ def test_changed_setting_remakes_only_its_stage(finished: Path) -> None:
     assert jobs["transcribe"] > 2
     assert not {"segment", "acoustic", "facial"} & set(jobs)
     jobs = planned(snakemake(finished, *SEEDS, SHORT[-1], "-n", "--", TABLE))
-    assert set(jobs) == {"train", "predict", "zero_shot", "score"}
+    assert set(jobs) == {"train", "answer", "zero_shot", "score"}
 
 
 def test_deleted_sound_makes_nothing_anew(finished: Path) -> None:
@@ -162,7 +162,7 @@ def test_original_checkpoint_goes_through_conversion_training_and_scoring(finish
     done = snakemake(finished, *short, "--", target)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
     ran = re.findall(r"Rule: (\w+)", done.stdout + done.stderr)
-    assert sorted(set(ran)) == ["convert", "predict", "score", "train"] and ran.count("convert") == 1
+    assert sorted(set(ran)) == ["answer", "convert", "score", "train"] and ran.count("convert") == 1
     metrics = pd.read_csv(finished / target)
     assert set(metrics["model"]) == {"chatglm3", "constant"} and len(metrics) == 3 * 4 + 1
     log = (finished / "logs/demo/chatglm3/train-1.log").read_text()
@@ -176,7 +176,7 @@ def test_original_checkpoint_goes_through_conversion_training_and_scoring(finish
     done = snakemake(finished, *short, "--", target)
     assert "Nothing to be done" in done.stdout + done.stderr
     write_chatglm(checkpoint, seed=1)  # another checkpoint in its place
-    assert set(planned(snakemake(finished, *short, "-n", "--", target))) == {"convert", "train", "predict", "score"}
+    assert set(planned(snakemake(finished, *short, "-n", "--", target))) == {"convert", "train", "answer", "score"}
 
 
 @pytest.mark.parametrize(

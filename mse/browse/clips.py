@@ -14,7 +14,7 @@ from mse.config import Classes, Task
 from mse.corpus import read_manifest
 from mse.data import ClipDataset, task_of
 from mse.errors import UserError
-from mse.predict import read_predictions, shown_label
+from mse.predictions import read_predictions, shown_label
 from mse.quality import STAGES, read_quality
 from mse.segment import read_facts
 from mse.store import Status

@@ -168,6 +168,10 @@ def assemble(
     out: Out,
     acoustic: AcousticFolders = None,
     facial: FacialFolder = None,
+    extraction: Annotated[
+        str | None,
+        typer.Option(help="How sound was cut and words were recognised, to be noted: a YAML file, or JSON text."),
+    ] = None,
     settings: Settings = None,
 ) -> None:
     """Index all shards, with splits, labels, texts and the train split's statistics."""
@@ -175,14 +179,15 @@ def assemble(
 
     described = config.settings(config.Dataset, dataset)
     shards, chosen = _shards(manifest, acoustic, facial), config.settings(config.AssembleSettings, settings)
+    noted = config.settings(config.Extraction, extraction) if extraction else None
     with made(
         "assemble",
         [out],
         inputs=[manifest, *chain(*shards.values()), quality],
         sources=said_files(dataset, settings),
-        settings={"dataset": described, "name": name, "assemble": chosen},
+        settings={"dataset": described, "name": name, "assemble": chosen, "extraction": noted},
     ):
-        assemble_dataset(name, described, manifest, quality, shards, out, chosen)
+        assemble_dataset(name, described, manifest, quality, shards, out, chosen, noted)
 
 
 def _shards(manifest: Path, acoustic: list[str] | None, facial: Path | None) -> dict[str, Sequence[Path]]:

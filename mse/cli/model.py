@@ -69,6 +69,7 @@ def train(
     settings: Settings = None,
 ) -> None:
     """Train an adapter in front of a frozen LLM."""
+    from mse.pipeline import PIPELINE_NAME
     from mse.train import train as train_adapter
 
     llm_settings = config.settings(config.Backbone, backbone)
@@ -76,7 +77,7 @@ def train(
     chosen = config.settings(config.TrainSettings, settings)
     with made(
         "train",
-        [*adapter_files(out), history],
+        [*adapter_files(out), out / PIPELINE_NAME, history],
         inputs=[dataset],
         sources=said_files(backbone, adapter, settings),
         models=[llm],
@@ -87,7 +88,7 @@ def train(
 
 
 @app.command(rich_help_panel=MODEL)
-def predict(
+def answer(
     dataset: DatasetIndex,
     llm: LLMFolder,
     backbone: BackboneFile,
@@ -99,13 +100,13 @@ def predict(
     settings: Settings = None,
 ) -> None:
     """Let a trained adapter and its LLM answer for the clips of a split."""
-    from mse.predict import predict as predict_split
+    from mse.predictions import answer_split
     from mse.resume import forget_state
 
     chosen = config.settings(config.TrainSettings, settings) if settings else None
     llm_settings = config.settings(config.Backbone, backbone)
     with made(
-        "predict",
+        "answer",
         [out],
         inputs=[dataset, *(adapter_files(adapter) if adapter else [])],
         sources=said_files(backbone, settings),
@@ -113,7 +114,7 @@ def predict(
         # What is not said is as in the adapter's training.
         settings={"backbone": llm_settings, "train": chosen and chosen.model_dump(exclude_unset=True), "split": split},
     ):
-        predict_split(dataset, llm, llm_settings, adapter, chosen, out, split)
+        answer_split(dataset, llm, llm_settings, adapter, chosen, out, split)
     if adapter:
         with suppress(OSError):  # it lies where nothing may be changed
             forget_state(adapter)

@@ -139,7 +139,7 @@ def own_tables(folder: Path) -> Readers:
     from mse.corpus.manifest import MANIFEST_COLUMNS, read_excluded, read_manifest, shard_files
     from mse.data import ClipDataset
     from mse.parts import parts
-    from mse.predict import read_predictions
+    from mse.predictions import read_predictions
     from mse.quality import make_quality, read_quality
     from mse.rows import read_shard, write_rows
     from mse.score import best_epochs, read_scored, score

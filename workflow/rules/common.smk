@@ -128,6 +128,18 @@ def segment_json(wildcards):
     )
 
 
+def extraction_option(wildcards):
+    """What an adapter must know to extract the same from new recordings; released features were made elsewhere."""
+    described = dataset(wildcards.dataset)
+    if not described.needs_media:
+        return []
+    noted = mse_config.Extraction(
+        segment=mse_config.segment_settings(CONFIG, described, SAID),
+        transcribe=CONFIG.transcribe if described.needs_asr else None,
+    )
+    return [f"--extraction={as_json(noted)}"]
+
+
 def as_inputs(paths):
     """Files that Snakemake watches; it takes {braces} in a name for a wildcard, so such a file is read unwatched."""
     return [path for path in paths if "{" not in path]

@@ -180,11 +180,12 @@ rule assemble:
         dataset=dataset_json,
         stages=stage_options("facial"),
         sets=set_options,
+        extraction=extraction_option,
         settings=as_json(CONFIG.assemble),
         version=STAGES["assemble"],
     message:
         "Assembling {wildcards.dataset}"
     shell:
         "mse assemble {params.dataset:q} --name {wildcards.dataset} --manifest {input.manifest:q}"
-        " --quality {input.quality:q} {params.stages:q} {params.sets:q} --out {output:q}"
+        " --quality {input.quality:q} {params.stages:q} {params.sets:q} {params.extraction:q} --out {output:q}"
         " --settings {params.settings:q} 2>&1 | tee {log:q}"

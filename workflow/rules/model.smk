@@ -33,6 +33,7 @@ rule train:
     output:
         config="results/{dataset}/{backbone}{variant}/seed-{seed}/adapter/config.json",
         weights="results/{dataset}/{backbone}{variant}/seed-{seed}/adapter/adapter.safetensors",
+        pipeline="results/{dataset}/{backbone}{variant}/seed-{seed}/adapter/pipeline.json",
         history="results/{dataset}/{backbone}{variant}/seed-{seed}/history.csv",
     log:
         "logs/{dataset}/{backbone}{variant}/train-{seed}.log",
@@ -60,7 +61,7 @@ rule train:
         " 2>&1 | tee {log:q}"
 
 
-rule predict:
+rule answer:
     input:
         dataset="work/{dataset}/dataset.h5",
         llm=llm_mark,
@@ -69,9 +70,9 @@ rule predict:
     output:
         "results/{dataset}/{backbone}{variant}/seed-{seed}/predictions.csv",
     log:
-        "logs/{dataset}/{backbone}{variant}/predict-{seed}.log",
+        "logs/{dataset}/{backbone}{variant}/answer-{seed}.log",
     benchmark:
-        "benchmarks/{dataset}/{backbone}{variant}/predict-{seed}.tsv"
+        "benchmarks/{dataset}/{backbone}{variant}/answer-{seed}.tsv"
     conda:
         "../../environment.yml"
     threads: threads_of
@@ -83,11 +84,11 @@ rule predict:
         llm=llm_folder,
         backbone=backbone_json,
         settings=answer_json,
-        version=STAGES["predict"],
+        version=STAGES["answer"],
     message:
-        "Predicting {wildcards.dataset} with {wildcards.backbone}{wildcards.variant}, seed {wildcards.seed}"
+        "Answering for {wildcards.dataset} with {wildcards.backbone}{wildcards.variant}, seed {wildcards.seed}"
     shell:
-        "mse predict {input.dataset:q} --llm {params.llm:q} --backbone {params.backbone:q}"
+        "mse answer {input.dataset:q} --llm {params.llm:q} --backbone {params.backbone:q}"
         " --adapter $(dirname {input.adapter:q}) --out {output:q} --settings {params.settings:q}"
         " 2>&1 | tee {log:q}"
 
@@ -113,11 +114,11 @@ rule zero_shot:
         llm=llm_folder,
         backbone=backbone_json,
         settings=answer_json,
-        version=STAGES["predict"],
+        version=STAGES["answer"],
     message:
         "Asking {wildcards.backbone} without an adapter about {wildcards.dataset}"
     shell:
-        "mse predict {input.dataset:q} --llm {params.llm:q} --backbone {params.backbone:q}"
+        "mse answer {input.dataset:q} --llm {params.llm:q} --backbone {params.backbone:q}"
         " --out {output:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
 
 

@@ -1,0 +1,136 @@
+"""What a recording goes through before an adapter sees it: pipeline.json in the adapter's folder.
+
+With it the adapter answers for new recordings wherever its folder is taken: how sound, faces and words are extracted,
+the training clips' mean and deviation of each feature, the question put to the LLM, and which LLM that is.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+import mse
+from mse.atomic import replacing
+from mse.config import Backbone, Extraction, Section, Task, parse, read_yaml
+from mse.data import ClipDataset, Normaliser, task_of
+from mse.errors import UserError
+
+PIPELINE_NAME = "pipeline.json"  # beside config.json and adapter.safetensors
+FORMAT_VERSION = 1
+
+
+class FeatureSet(Section):
+    """One set of features: how it is extracted, and what the training clips' were like."""
+
+    settings: dict[str, Any]
+    settings_digest: str
+    feature_names: list[str]
+    rate_hz: float
+    mean: list[float]
+    deviation: list[float]
+
+
+class Pipeline(Section):
+    """pipeline.json of an adapter."""
+
+    format_version: Literal[1]
+    made_with: str
+    corpus: str
+    language: str
+    task: Task
+    preamble: str
+    prompt: str
+    reads_text: bool
+    extraction: Extraction | None
+    acoustic: dict[str, FeatureSet]
+    facial: FeatureSet | None
+    standardised: bool
+    clip_sd: float
+    llm: str
+    backbone: Backbone
+
+    @property
+    def text_from_speech(self) -> bool:
+        """Whether the training clips' words were recognised, not given."""
+        return self.extraction is not None and self.extraction.transcribe is not None
+
+    def sets(self, modality: str) -> list[FeatureSet]:
+        """Its sets of a modality, in the order in which the adapter reads them."""
+        if modality == "acoustic":
+            return list(self.acoustic.values())
+        return [self.facial] if self.facial else []
+
+    def normaliser(self, modality: str) -> Normaliser:
+        """What the adapter reads of features as they are extracted."""
+        sets = self.sets(modality)
+        if not (self.standardised and sets):
+            return Normaliser(None, None, self.clip_sd)
+        mean, deviation = (
+            np.concatenate([np.array(getattr(each, name), np.float32) for each in sets])
+            for name in ("mean", "deviation")
+        )
+        return Normaliser(mean, deviation, self.clip_sd)
+
+
+def pipeline_of(dataset: ClipDataset, llm: str, backbone: Backbone) -> Pipeline:
+    """What the clips of a dataset went through.
+
+    Args:
+        dataset: opened with the modalities and sets that the adapter takes.
+        llm: the backbone's name.
+        backbone: its description.
+    """
+    sets = {modality: _described(dataset, modality) for modality in ("acoustic", "facial")}
+    return Pipeline(
+        format_version=FORMAT_VERSION,
+        made_with=mse.__version__,
+        corpus=dataset.name,
+        language=dataset.language,
+        task=task_of(dataset),
+        preamble=dataset.preamble,
+        prompt=dataset.prompt,
+        reads_text=any(dataset.texts),
+        extraction=dataset.extraction,
+        acoustic=sets["acoustic"],
+        facial=sets["facial"].get("facial"),
+        standardised=dataset.standardised,
+        clip_sd=dataset.clip_sd,
+        llm=llm,
+        backbone=backbone.model_copy(update={"corpora": {}, "train": {}}),
+    )
+
+
+def _described(dataset: ClipDataset, modality: str) -> Mapping[str, FeatureSet]:
+    return {
+        name: FeatureSet(
+            settings=dict(made.settings),
+            settings_digest=made.settings_digest,
+            feature_names=made.feature_names,
+            rate_hz=made.rate_hz,
+            mean=mean.tolist(),  # float32 has an exact form in JSON's numbers, and comes back as it was
+            deviation=deviation.tolist(),
+        )
+        for name, (made, mean, deviation) in dataset.sets(modality).items()
+    }
+
+
+def write_pipeline(pipeline: Pipeline, folder: Path) -> None:
+    """Write pipeline.json into an adapter's folder."""
+    with replacing(folder / PIPELINE_NAME) as partial:
+        partial.write_text(pipeline.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def read_pipeline(folder: Path) -> Pipeline:
+    """Read it.
+
+    Raises:
+        UserError: the folder has none, or one of another version.
+    """
+    path = folder / PIPELINE_NAME
+    if not path.is_file():
+        raise UserError(
+            f"{folder}: no {PIPELINE_NAME}, which says how to extract features; `mse train` writes one, an adapter of "
+            "the published code has none: extract with the workflow, and answer with `mse answer`"
+        )
+    return parse(Pipeline, read_yaml(path), str(path))
