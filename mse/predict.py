@@ -123,37 +123,35 @@ class Predictor:
             extract(paths, folder, self.pipeline, self.transcribe, cut, self.models)
             clips = NewClips(folder, self.pipeline)
         table = clips.windows[["clip_id", "media", "start_s", "end_s"]].rename(columns={"media": "recording"})
-        return self._answered(
-            clips,
-            len(clips),
-            table.assign(use=clips.rows["use"].tolist(), message=clips.rows["message"].fillna("").tolist()),
-        )
+        told = clips.rows[["use", "message"]].fillna("").reset_index(drop=True)
+        return self._answered(clips, pd.concat([table, told], axis=1))
 
     def texts(self, texts: Sequence[str]) -> pd.DataFrame:
         """Predict texts, of which nothing is heard or seen; columns as for recordings, as far as they apply."""
         widths = self.adapter.config.acoustic_width, self.adapter.config.facial_width
         clips = _Texts(self.pipeline.preamble, self.pipeline.prompt, list(texts), widths)
-        return self._answered(clips, len(texts), pd.DataFrame({"recording": [""] * len(texts)}))
+        return self._answered(clips, pd.DataFrame({"use": ["partial"] * len(texts)}))
 
-    def _answered(self, clips: Clips, count: int, table: pd.DataFrame) -> pd.DataFrame:
-        task, backbone = self.pipeline.task, self.pipeline.backbone
-        labels = label_text(task, backbone.explicit_plus)
-        llm = self._loaded(clips)
-        decoding = self.settings.decoding
-        answers = answer(
-            clips, range(count), llm, self.adapter, labels, task, self.settings.batch_size, {decoding, "expected"}
-        )
+    def _answered(self, clips: Clips, table: pd.DataFrame) -> pd.DataFrame:
+        """The table with texts and predictions; of clips that can't be used there is none."""
+        task = self.pipeline.task
+        labels = label_text(task, self.pipeline.backbone.explicit_plus)
+        usable = [index for index, use in enumerate(table["use"]) if use != "unusable"]
+        llm, decoding = self._loaded(clips), self.settings.decoding
+        asked = {decoding, "expected"}
+        answers = answer(clips, usable, llm, self.adapter, labels, task, self.settings.batch_size, asked)
         assert answers.probabilities is not None  # `expected` needs them
-        table = table.assign(text=clips.texts)
-        table["prediction"] = [shown_label(value, task) for value in answers.predictions[decoding]]
         legal = labels.legal()
+        found = pd.DataFrame(index=usable)
+        found["prediction"] = [shown_label(value, task) for value in answers.predictions[decoding]]
         if isinstance(task, Intensity):
             values = np.array([labels.read(text) for text in legal], np.float64)
-            table["low"], table["high"] = _quantiles(values, answers.probabilities)
+            found["low"], found["high"] = _quantiles(values, answers.probabilities)
         else:
-            table["confidence"] = answers.probabilities.max(axis=1).round(4)
+            found["confidence"] = answers.probabilities.max(axis=1).round(4)
         names = task.names if isinstance(task, Classes) else legal
-        shares = pd.DataFrame(answers.probabilities, columns=[f"p_{name}" for name in names]).round(6)
+        shares = pd.DataFrame(answers.probabilities, index=usable, columns=[f"p_{name}" for name in names]).round(6)
+        table = pd.concat([table.assign(text=clips.texts), found], axis=1)
         order = [name for name in LEADING if name in table] + [name for name in table if name not in LEADING]
         return pd.concat([table[order], shares], axis=1)
 

@@ -94,10 +94,9 @@ TEXTS: dict[str, Callable[[pd.DataFrame, Task], str]] = {".csv": _csv, ".json": 
 
 def _cues(table: pd.DataFrame, task: Task) -> list[tuple[float, float, str]]:
     """Start, end and text of each utterance whose times are known."""
-    names = table["recording"].unique()
-    if len(names) != 1 or "start_s" not in table:
-        raise UserError("subtitles are of one recording; give one, and a video or sound")
-    timed = table[table["start_s"].notna()]
+    if "recording" not in table or table["recording"].nunique() != 1:
+        raise UserError("subtitles are of one recording: give one, a video or sound")
+    timed = table[table["end_s"].notna()]
     return [
         (row["start_s"], row["end_s"], " ".join([*str(row["text"]).split(), f"[{shown(row, task)}]"]))
         for row in timed.to_dict("records")
@@ -106,6 +105,8 @@ def _cues(table: pd.DataFrame, task: Task) -> list[tuple[float, float, str]]:
 
 def shown(row: Mapping[Any, Any], task: Task) -> str:
     """A prediction in a few characters."""
+    if pd.isna(row["prediction"]):
+        return "none"
     if isinstance(task, Classes):
         return f"{row['prediction']} {row['confidence']:.2f}"
     return f"{row['prediction']:+.{max(task.decimals, 1)}f}"
@@ -125,7 +126,7 @@ def _escaped(text: str) -> str:
 
 def _timeline(table: pd.DataFrame, task: Task, out: Path) -> None:
     """Each recording on a time axis of its own: what is predicted from when to when, and what was said."""
-    if "start_s" not in table:
+    if "recording" not in table:
         raise UserError(f"{out}: texts have no time axis; a table can be written of them")
     recordings = list(dict.fromkeys(table["recording"]))
     style = {**STYLE, "font.family": font_families("".join(map(str, table["text"]))), "svg.fonttype": "none"}
@@ -134,7 +135,7 @@ def _timeline(table: pd.DataFrame, task: Task, out: Path) -> None:
             len(recordings), 1, figsize=(WIDE_IN, LANE_IN * len(recordings) + 0.4), squeeze=False
         )
         for axis, recording in zip(axes[:, 0], recordings, strict=True):
-            rows = table[(table["recording"] == recording) & table["start_s"].notna()]
+            rows = table[(table["recording"] == recording) & table["prediction"].notna() & table["end_s"].notna()]
             axis.set_title(Path(recording).name)
             if isinstance(task, Intensity):
                 _intensities(axis, rows, task)

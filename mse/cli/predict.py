@@ -82,9 +82,10 @@ def _show(table: Any, task: config.Task) -> None:
 
     from mse.told import shown
 
-    several = table["recording"].nunique() > 1
+    timed = "recording" in table
+    several = timed and table["recording"].nunique() > 1
     grid = Table(box=None, pad_edge=False)
-    if "start_s" in table:
+    if timed:
         for name in (["recording"] if several else []) + ["from", "to"]:
             grid.add_column(name, justify="left" if name == "recording" else "right")
     unsure = "80 % between" if isinstance(task, config.Intensity) else "next"
@@ -92,7 +93,7 @@ def _show(table: Any, task: config.Task) -> None:
         grid.add_column(name)
     for row in table.to_dict("records"):
         cells = []
-        if "start_s" in row:
+        if timed:
             cells = ([Path(row["recording"]).name] if several else []) + [
                 f"{row[name]:.1f}" for name in ("start_s", "end_s")
             ]
@@ -102,6 +103,8 @@ def _show(table: Any, task: config.Task) -> None:
 
 
 def _unsure(row: Mapping[Any, Any], task: config.Task) -> str:
+    if row["prediction"] is None or row["prediction"] != row["prediction"]:
+        return ""
     if isinstance(task, config.Intensity):
         return f"{row['low']:+.1f} and {row['high']:+.1f}"
     others = [(row[f"p_{name}"], name) for name in task.names if name != row["prediction"]]

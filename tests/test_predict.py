@@ -1,0 +1,206 @@
+"""New recordings through a trained adapter: the workflow's numbers to the bit, in every form that can be written."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from mse import media
+from mse.adapter import MSEAdapter
+from mse.config import Classes
+from mse.errors import UserError
+from mse.pipeline import PIPELINE_NAME, read_pipeline
+from mse.predict import Predictor
+from mse.store import Shard
+from mse.told import write
+from tests.conftest import MODELS, grey_frames, tone
+
+LLM = {"folder": "llm", "license": "none", "dtype": "float32", "open_mark": "[", "close_mark": "]"}
+SHAPE = {"acoustic_hidden": 8, "facial_hidden": 8, "fusion_width": 16}
+TRAINING = {"pretrain_epochs": 1, "schedule_epochs": 1, "batch_size": 2, "threads": 1}
+SPLITS = ["train", "train", "valid", "valid", "test", "test"]
+PIECES = [(0.8, 3.0), (2.6, 5.4), (0.6, 3.4), (2.4, 5.6), (0.4, 3.2), (2.2, 5.5)]  # of the voice (seconds)
+SETS = ["--acoustic", "egemaps=work/made/features/acoustic/egemaps", "--facial", "work/made/features/facial"]
+
+
+def commands() -> Iterator[list[str]]:
+    """From videos to answers, as the workflow calls them."""
+    work = "work/made"
+    sound, facts = f"{work}/segments/0000.h5", f"{work}/segments/0000.csv"
+    yield ["manifest", "corpus.yaml", "--out", f"{work}/manifest.csv"]
+    yield ["segment", f"{work}/manifest.csv", "--shard", "0000", "--dataset", "made", "--out", sound, "--facts", facts]
+    yield ["acoustic", sound, "--out", f"{work}/features/acoustic/egemaps/0000.h5"]
+    yield ["facial", facts, sound, "--dataset", "made", "--out", f"{work}/features/facial/0000.h5"]
+    yield ["transcribe", sound, "--out", f"{work}/transcripts/0000.csv"]
+    of_manifest = ["--manifest", f"{work}/manifest.csv", *SETS]
+    yield ["quality", *of_manifest, "--facts", f"{work}/segments", "--transcripts", f"{work}/transcripts",
+           "--text-from", "asr", "--out", f"{work}/quality.csv"]  # fmt: skip
+    yield ["assemble", "corpus.yaml", "--name", "made", *of_manifest, "--quality", f"{work}/quality.csv",
+           "--out", f"{work}/dataset.h5", "--extraction", '{"transcribe": {}}']  # fmt: skip
+    model = ["--llm", "resources/models/llm", "--backbone", json.dumps(LLM)]
+    yield ["train", f"{work}/dataset.h5", *model, "--name", "llm", "--adapter", json.dumps(SHAPE), "--settings",
+           json.dumps(TRAINING), "--seed", "1", "--out", "adapter", "--history", "history.csv"]  # fmt: skip
+    yield ["answer", f"{work}/dataset.h5", *model, "--adapter", "adapter", "--out", "predictions.csv"]
+
+
+def run(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from mse.cli import main; main()", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def make_corpus(folder: Path, frames: list[np.ndarray], voice: np.ndarray, task: object, labels: list[object]) -> None:
+    """Six videos of a face that speaks, and one of a minute's worth of sentences beside the corpus."""
+    (folder / "videos").mkdir(parents=True)
+    rate = media.SAMPLE_RATE_HZ
+    for number, (start_s, end_s) in enumerate(PIECES):
+        sound = voice[round(start_s * rate) : round(end_s * rate)]
+        media.write_video(
+            folder / f"videos/clip{number}.mp4", [*frames, *frames[::-1]][: round(25 * (end_s - start_s))], sound, 25
+        )
+    rows = [f"clip{n},clip{n}.mp4,{label},{split}" for n, (label, split) in enumerate(zip(labels, SPLITS, strict=True))]
+    (folder / "videos/clips.csv").write_text("\n".join(["clip_id,media,label,split", *rows]) + "\n")
+    described = {
+        "root": "videos",
+        "tables": [{"file": "clips.csv"}],
+        "columns": {"text": None, "label": "label"},
+        "split": {"by": "split"},
+        "text_from": "asr",
+        "task": task,
+        "prompt": "?",
+    }
+    (folder / "corpus.yaml").write_text(yaml.safe_dump(described))
+    long = [*frames, *frames[::-1]] * (len(voice) // rate // 4 + 1)
+    media.write_video(folder / "talk.mp4", long[: 25 * len(voice) // rate], voice, 25)
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory,
+    portrait_frames: list[np.ndarray],
+    voice: np.ndarray,
+    tiny_llm: Path,
+    models: Callable[[str], Path],
+) -> Path:
+    folder = tmp_path_factory.mktemp("predict it")
+    make_corpus(folder, portrait_frames, voice, {"kind": "intensity"}, [-2.0, 1.5, 0.5, -1.0, 2.0, -0.5])
+    (folder / "resources/models").mkdir(parents=True)
+    for name in ("face_landmarker", "whisper-tiny.en"):
+        (folder / "resources/models" / name).symlink_to(models(name))
+    shutil.copytree(tiny_llm, folder / "resources/models/llm")
+    for arguments in commands():
+        run(folder, arguments)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predictor(trained: Path) -> Predictor:
+    return Predictor(trained / "adapter", models=trained / "resources/models")
+
+
+def test_numbers_are_the_workflow_s(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
+    """Features, words and probabilities of the test clips, as if they were new."""
+    recordings = [trained / f"videos/clip{number}.mp4" for number in (4, 5)]
+    table = predictor(recordings, cut=None, keep=tmp_path)
+    for part in ("features/acoustic/egemaps", "features/facial"):
+        with Shard(trained / "work/made" / part / "0000.h5") as made, Shard(tmp_path / part / "0000.h5") as new:
+            assert new.description.settings_digest == made.description.settings_digest
+            for number, clip in enumerate(new):
+                assert np.array_equal(clip.values, made[4 + number].values, equal_nan=True) and len(clip.values)
+    answered = pd.read_csv(trained / "predictions.csv")
+    assert table["text"].tolist() == answered["text"].tolist() and all(table["text"])
+    assert table["prediction"].tolist() == pytest.approx(answered["prediction"].tolist(), abs=1e-4)
+    legal = [name for name in answered if name.startswith("p_")]
+    assert [name for name in table if name.startswith("p_")] == legal
+    np.testing.assert_allclose(table[legal], answered[legal], atol=1e-5)
+    assert (table["low"] <= table["high"]).all() and table["use"].tolist() == ["full", "full"]
+
+
+def test_recordings_are_cut_into_utterances(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
+    table = predictor([trained / "talk.mp4"], keep=tmp_path / "work/talk")
+    assert len(table) >= 2 and (table["end_s"] > table["start_s"]).all() and table["start_s"].is_monotonic_increasing
+    said = " ".join(table["text"]).lower()
+    assert "weather" in said and "film" in said and "train" in said
+    run(trained, ["show", table["clip_id"].iloc[0], "--corpus", "talk", "--work", str(tmp_path / "work"),
+                  "--out", str(tmp_path / "clip.png")])  # fmt: skip
+    for ending in ("csv", "json", "srt", "vtt", "svg", "png"):
+        write(table, predictor.pipeline.task, tmp_path / f"talk.{ending}")
+    assert len(pd.read_csv(tmp_path / "talk.csv")) == len(table)
+    rows = json.loads((tmp_path / "talk.json").read_text())
+    assert sum(rows[0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    cues = re.findall(r"(\d+)\n(\d\d:\d\d:\d\d,\d{3}) --> (\S+)\n(.*)\n", (tmp_path / "talk.srt").read_text())
+    assert [cue[0] for cue in cues] == [str(n + 1) for n in range(len(table))]
+    assert re.fullmatch(r".+ \[[+-]\d\.\d\]", cues[0][3])
+    assert (tmp_path / "talk.vtt").read_text().startswith("WEBVTT\n\n00:00:")
+
+
+def test_sound_alone_texts_alone_and_what_can_not_be_read(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
+    sound = media.ffmpeg.input(f"file:{trained / 'videos/clip4.mp4'}").output(f"file:{tmp_path / 'said.wav'}", vn=None)
+    sound.run(cmd=media.ffmpeg_path(), quiet=True)
+    (tmp_path / "broken.mp4").write_text("no video\n" * 99)
+    media.write_video(tmp_path / "nobody.mp4", grey_frames(2), tone(2), 25)
+    table = predictor([tmp_path / name for name in ("said.wav", "broken.mp4", "nobody.mp4")], cut=None).set_index(
+        "clip_id"
+    )
+    assert table["use"].to_dict() == {"said": "partial", "broken": "unusable", "nobody": "partial"}
+    assert table["prediction"].notna().to_dict() == {"said": True, "broken": False, "nobody": True}
+    assert "broken.mp4" in table.loc["broken", "message"] and "no picture" in table.loc["said", "message"]
+    texts = predictor.texts(["I loved it.", "<b>好</b>"])
+    assert texts["prediction"].between(-3, 3).all() and texts["text"].tolist() == ["I loved it.", "<b>好</b>"]
+    with pytest.raises(UserError, match="subtitles are of one recording"):
+        write(texts, predictor.pipeline.task, tmp_path / "texts.srt")
+
+
+def test_command(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "videos", tmp_path / "many")
+    done = run(trained, ["predict", str(tmp_path / "many"), "talk.mp4", "--adapter", "adapter", "--whole",
+                         "-o", str(tmp_path / "a.csv"), "-o", str(tmp_path / "a.svg")])  # fmt: skip
+    assert "clip3.mp4" in done.stdout and "80 % between" in done.stdout and "words recognised" in done.stderr
+    assert len(pd.read_csv(tmp_path / "a.csv")) == 7
+    done = run(trained, ["predict", "--adapter", "adapter", "--text", "It was [bold]great[/bold]."])
+    assert "It was [bold]great[/bold]." in done.stdout
+
+
+def test_adapter_moves_with_all_that_it_needs(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
+    shutil.copytree(trained / "adapter", tmp_path / "elsewhere")
+    moved = Predictor(tmp_path / "elsewhere", llm=trained / "resources/models/llm", models=trained / "resources/models")
+    pd.testing.assert_frame_equal(moved.texts(["so"]), predictor.texts(["so"]))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / PIPELINE_NAME).unlink(), "no pipeline.json, which says how to extract features"),
+        (lambda folder: (folder / PIPELINE_NAME).write_text("{}"), r"pipeline\.json.*"),
+    ],
+)
+def test_adapters_that_know_no_extraction(
+    trained: Path, tmp_path: Path, spoil: Callable[[Path], object], message: str
+) -> None:
+    shutil.copytree(trained / "adapter", tmp_path / "adapter")
+    spoil(tmp_path / "adapter")
+    with pytest.raises(UserError, match=message):
+        Predictor(tmp_path / "adapter", models=trained / "resources/models")
+
+
+def test_what_is_missing_is_named(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"models/llm: the adapter's LLM \(llm\) is not there"):
+        Predictor(trained / "adapter", models=tmp_path / "models")
+    with pytest.raises(UserError, match=r"gone\.mp4: no such file"):
+        predictor([tmp_path / "gone.mp4"])
+    with pytest.raises(UserError, match=r"expected a name that ends in \.csv"):
+        write(pd.DataFrame(), Classes(classes={"a": ["a"], "b": ["b"]}), tmp_path / "x.doc")
+    pipeline = read_pipeline(trained / "adapter")
+    assert (
+        len(pipeline.acoustic["egemaps"].mean) == MSEAdapter.from_pretrained(trained / "adapter").config.acoustic_width
+    )
+    assert MODELS.is_dir()
