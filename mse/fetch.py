@@ -42,6 +42,7 @@ SPEECH_MODEL_FILES = [
     "model*.safetensors",
     "model.safetensors.index.json",
 ]
+ADAPTER_FILES = ["adapter.safetensors", "pipeline.json", "README.md"]  # beside config.json
 PICKLED_WEIGHTS = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]  # only where there are no others
 
 
@@ -205,7 +206,7 @@ def model_folder(model: str, models: Path, registry: Collection[str] = ()) -> Pa
 
 
 def fetch_hub_model(model: str, models: Path) -> Path:
-    """Make sure that a speech model of a hub lies in its folder: links into the hub library's own cache.
+    """Make sure that a speech model or an adapter of a hub lies in its folder: links into the hub library's own cache.
 
     Args:
         model: OWNER/NAME, or OWNER/NAME@REVISION with a commit, a tag or a branch; code is never fetched.
@@ -226,15 +227,15 @@ def fetch_hub_model(model: str, models: Path) -> Path:
         return folder
     what = f"the model {model}"
     otherwise = f"check its name, and the network; or copy its files into {folder}/, without the hub"
-    wanted = SPEECH_MODEL_FILES
+    wanted = [*SPEECH_MODEL_FILES, *ADAPTER_FILES]
     snapshot = _snapshot(what, hub, revision, wanted, otherwise)
-    if not (any(snapshot.glob("model.bin")) or any(snapshot.glob("model*.safetensors"))):
+    if not any(any(snapshot.glob(weights)) for weights in ("model.bin", "model*.safetensors", ADAPTER_FILES[0])):
         wanted = [*SPEECH_MODEL_FILES, *PICKLED_WEIGHTS]
         snapshot = _snapshot(what, hub, revision, wanted, otherwise)
         if not any(snapshot.glob(PICKLED_WEIGHTS[0])):
             raise UserError(
                 f"{what}: the repository holds no weights; expected model.bin of CTranslate2, model.safetensors or "
-                "pytorch_model.bin"
+                "pytorch_model.bin, or an adapter"
             )
     commit = snapshot.name
     if commit != revision:

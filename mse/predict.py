@@ -30,6 +30,7 @@ from mse.pipeline import Pipeline, read_pipeline
 from mse.predictions import check_llm, shown_label
 from mse.progress import say
 from mse.ready import load_llm, reproducible
+from mse.share import adapter_folder
 
 LEADING = ["recording", "start_s", "end_s", "text", "prediction"]
 UTTERANCES = Cut(at="sentences")
@@ -56,7 +57,7 @@ class Predictor:
     """A trained adapter with its LLM, for new recordings and texts.
 
     Args:
-        adapter: folder of the adapter.
+        adapter: folder of the adapter, or OWNER/NAME of one that `mse fetch` got from a hub.
         llm: folder of the LLM; None: where `mse fetch` or `mse backbone convert` put it.
         models: folder of all fetched models.
         transcribe: how words are recognised; None: as in training, or by a Whisper model for its language.
@@ -74,7 +75,7 @@ class Predictor:
         transcribe: TranscribeSettings | None = None,
         device: str | None = None,
     ) -> None:
-        self.folder, self.models = Path(adapter), models
+        self.folder, self.models = adapter_folder(adapter, models), models
         self.adapter = MSEAdapter.from_pretrained(self.folder)
         self.pipeline = read_pipeline(self.folder)
         config, backbone = self.adapter.config, self.pipeline.backbone

@@ -21,7 +21,7 @@ from mse.pipeline import PIPELINE_NAME, read_pipeline
 from mse.predict import Predictor
 from mse.store import Shard
 from mse.told import write
-from tests.conftest import MODELS, grey_frames, tone
+from tests.conftest import grey_frames, tone
 
 LLM = {"folder": "llm", "license": "none", "dtype": "float32", "open_mark": "[", "close_mark": "]"}
 SHAPE = {"acoustic_hidden": 8, "facial_hidden": 8, "fusion_width": 16}
@@ -203,4 +203,3 @@ def test_what_is_missing_is_named(trained: Path, predictor: Predictor, tmp_path:
     assert (
         len(pipeline.acoustic["egemaps"].mean) == MSEAdapter.from_pretrained(trained / "adapter").config.acoustic_width
     )
-    assert MODELS.is_dir()

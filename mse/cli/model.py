@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mse import config
-from mse.cli.options import MODEL, BackboneFile, DatasetIndex, LLMFolder, Out, Settings, Split, app
+from mse.cli.options import MODEL, BackboneFile, ConfigFile, DatasetIndex, LLMFolder, Out, Settings, Split, app
 from mse.provenance import made, said_files
 
 backbone_app = typer.Typer(help="Make the LLM of a backbone ready.", no_args_is_help=True)
@@ -54,6 +54,44 @@ def import_adapter(
     with made("adapter import", adapter_files(out), sources=[checkpoint], settings=said):
         adapter = import_published(checkpoint, out, backbone, dataset)
     print(f"{sum(p.numel() for p in adapter.parameters()):,} parameters in {out}")
+
+
+@adapter_app.command("card")
+def card(
+    folder: Annotated[Path, typer.Argument(help="Folder of the adapter.")],
+    metrics: Annotated[Path | None, typer.Option(help="metrics.csv of its experiment.")] = None,
+    intervals: Annotated[Path | None, typer.Option(help="intervals.csv of it.")] = None,
+    config_file: ConfigFile = Path("config/config.yaml"),
+) -> None:
+    """Write README.md into an adapter's folder: what it was trained on, how good it is, how to load it."""
+    from mse.pipeline import PIPELINE_NAME, read_pipeline
+    from mse.share import CARD_NAME, write_card
+
+    pipeline = read_pipeline(folder)
+    corpus, backbone = None, None
+    if config_file.is_file():  # where licences and sources stand
+        run = config.parse(config.Config, config.read_yaml(config_file), str(config_file))
+        if pipeline.corpus in config.known_names(run, "datasets"):
+            corpus = config.load_dataset(run, pipeline.corpus)
+        if pipeline.llm in config.known_names(run, "backbones"):
+            backbone = config.load_backbone(run, pipeline.llm)
+    inputs = [*adapter_files(folder), folder / PIPELINE_NAME, metrics, intervals]
+    with made("adapter card", [folder / CARD_NAME], inputs=inputs):
+        write_card(folder, metrics, intervals, corpus, backbone)
+    print(folder / CARD_NAME)
+
+
+@adapter_app.command("push")
+def push_adapter(
+    folder: Annotated[Path, typer.Argument(help="Folder of the adapter.")],
+    name: Annotated[str, typer.Argument(help="OWNER/NAME on the hub; made where it is not there.")],
+    private: Annotated[bool, typer.Option("--private", help="Nobody else may see it.")] = False,
+    message: Annotated[str, typer.Option(help="Of the commit.")] = "Adapter",
+) -> None:
+    """Put an adapter's folder on a Hugging Face hub; log in with `hf auth login` before."""
+    from mse.share import push
+
+    print(push(folder, name, private, message))
 
 
 @app.command(rich_help_panel=MODEL)

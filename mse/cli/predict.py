@@ -19,7 +19,9 @@ def predict(
     recordings: Annotated[
         list[Path] | None, typer.Argument(help="Videos or sound, or folders of them.", show_default=False)
     ] = None,
-    adapter: Annotated[Path, typer.Option(help="Folder of a trained adapter.")] = ...,  # type: ignore[assignment]
+    adapter: Annotated[
+        str, typer.Option(help="Folder of a trained adapter, or OWNER/NAME of one that was fetched from a hub.")
+    ] = ...,  # type: ignore[assignment]
     text: Annotated[list[str] | None, typer.Option(help="A text, in place of recordings; may be said again.")] = None,
     out: Annotated[
         list[Path] | None,

@@ -149,3 +149,29 @@ rule browse:
     shell:
         "mse browse {input.predictions:q} --corpus {wildcards.dataset} --jobs {threads} --out {output:q}"
         " 2>&1 | tee {log:q}"
+
+
+# What tells others what an adapter is, in its folder.
+rule card:
+    input:
+        adapter="results/{dataset}/{backbone}/seed-{seed}/adapter/config.json",
+        weights="results/{dataset}/{backbone}/seed-{seed}/adapter/adapter.safetensors",
+        pipeline="results/{dataset}/{backbone}/seed-{seed}/adapter/pipeline.json",
+        metrics="results/{dataset}/{backbone}/metrics.csv",
+        intervals="results/{dataset}/{backbone}/intervals.csv",
+    output:
+        "results/{dataset}/{backbone}/seed-{seed}/adapter/README.md",
+    log:
+        "logs/{dataset}/{backbone}/card-{seed}.log",
+    benchmark:
+        "benchmarks/{dataset}/{backbone}/card-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    message:
+        "Describing the adapter of {wildcards.dataset} with {wildcards.backbone}, seed {wildcards.seed}"
+    shell:
+        "mse adapter card $(dirname {output:q}) --metrics {input.metrics:q} --intervals {input.intervals:q}"
+        " 2>&1 | tee {log:q}"

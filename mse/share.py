@@ -1,0 +1,239 @@
+"""Adapters that go elsewhere: a model card beside the weights, and the way to a hub."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from mse.adapter import MSEAdapter
+from mse.adapter.model import CONFIG_NAME, WEIGHTS_NAME
+from mse.atomic import replacing
+from mse.backbones.places import MODELS
+from mse.config import Backbone, Dataset, Intensity
+from mse.errors import UserError
+from mse.fetch import model_folder
+from mse.pipeline import PIPELINE_NAME, FeatureSet, Pipeline, read_pipeline
+from mse.provenance import SUFFIX
+from mse.tables import read_table
+
+CARD_NAME = "README.md"
+SHARED = [CONFIG_NAME, WEIGHTS_NAME, PIPELINE_NAME, CARD_NAME, f"*{SUFFIX}"]
+SHOWN = {  # metrics of a card, by their names in metrics.csv
+    "mae": "mean absolute error",
+    "corr": "correlation r",
+    "acc2": "two-class accuracy",
+    "has0_acc2": "two-class accuracy (0 counts as positive)",
+    "acc5": "five-class accuracy",
+    "acc7": "seven-class accuracy",
+    "accuracy": "accuracy",
+    "weighted_f1": "weighted F1",
+    "macro_f1": "macro F1",
+}
+
+
+def adapter_folder(adapter: Path | str, models: Path = MODELS) -> Path:
+    """Where an adapter lies: a folder, or OWNER/NAME[@REVISION] of a hub, fetched before.
+
+    Raises:
+        UserError: neither is there.
+    """
+    if Path(adapter).is_dir():
+        return Path(adapter)
+    folder = model_folder(str(adapter), models)
+    if not (folder / CONFIG_NAME).is_file():
+        raise UserError(
+            f"{adapter}: neither a folder that is there, nor fetched; `mse fetch {adapter}` gets it of the hub"
+        )
+    return folder
+
+
+def write_card(
+    folder: Path, metrics: Path | None, intervals: Path | None, corpus: Dataset | None, backbone: Backbone | None
+) -> None:
+    """Write README.md of an adapter: what it was trained on, how good it is, how to load it.
+
+    Args:
+        folder: of the adapter.
+        metrics: metrics.csv of its experiment; None: the card says that it was not scored.
+        intervals: intervals.csv of it.
+        corpus: its description, for the licence and the source; None where it is not known here.
+        backbone: likewise.
+    """
+    adapter, pipeline = MSEAdapter.from_pretrained(folder), read_pipeline(folder)
+    parts = [
+        _front(pipeline, backbone),
+        f"# {pipeline.corpus}, {pipeline.llm}: an MSE-Adapter",
+        _what(adapter, pipeline),
+        "## How to use it",
+        _use(pipeline),
+        "## How good it is",
+        _scores(metrics, intervals, adapter) if metrics else "It was not scored.",
+        "## What it was trained on",
+        _trained(adapter, pipeline, corpus, backbone),
+        "## What it reads",
+        _features(pipeline),
+        "## Limits",
+        _limits(pipeline),
+    ]
+    with replacing(folder / CARD_NAME) as partial:
+        partial.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _front(pipeline: Pipeline, backbone: Backbone | None) -> str:
+    """What a hub reads of a card."""
+    kind = "multimodal-sentiment-analysis" if isinstance(pipeline.task, Intensity) else "emotion-recognition"
+    said: dict[str, Any] = {"library_name": "mse", "tags": [kind, "mse-adapter"]}
+    if pipeline.language != "auto":
+        said["language"] = pipeline.language
+    if pipeline.backbone.hub:
+        said["base_model"] = pipeline.backbone.hub
+    return "---\n" + yaml.safe_dump(said, sort_keys=True, allow_unicode=True) + "---"
+
+
+def _what(adapter: MSEAdapter, pipeline: Pipeline) -> str:
+    size = sum(parameter.numel() for parameter in adapter.parameters())
+    task = pipeline.task
+    answer = (
+        f"a sentiment from {task.low:g} to {task.high:g}"
+        if isinstance(task, Intensity)
+        else f"one of {', '.join(task.names)}"
+    )
+    return (
+        f"{size:,} parameters that put {adapter.config.settings.pseudo_tokens} pseudo tokens made from voice and face "
+        f"into what the frozen LLM {pipeline.llm} reads, so that it answers with {answer} (MSE-Adapter, arXiv "
+        "2502.12478). The LLM's own weights are not in this folder."
+    )
+
+
+def _use(pipeline: Pipeline) -> str:
+    return (
+        "With `mse` installed, and this folder (or its name on a hub, after `mse fetch OWNER/NAME`) as ADAPTER:\n\n"
+        f"    mse fetch {pipeline.backbone.model or pipeline.llm}\n"
+        "    mse predict talk.mp4 --adapter ADAPTER\n\n"
+        "or in Python:\n\n"
+        "    from mse.predict import Predictor\n\n"
+        '    Predictor("ADAPTER")(["talk.mp4"])'
+    )
+
+
+def _scores(metrics: Path, intervals: Path | None, adapter: MSEAdapter) -> str:
+    """The experiment's rows: the mean over all seeds, and this adapter's own."""
+    table = read_table(metrics, ("model", "run", "decoding"), (), "mse score")
+    first = table["model"].iloc[0]
+    own, decoding = f"seed-{adapter.config.seed}", (adapter.config.train.decoding if adapter.config.train else "")
+    rows = table[(table["model"] == first) & table["decoding"].isin([decoding, ""])]
+    columns = [name for name in SHOWN if name in table]
+    lines = ["| | " + " | ".join(SHOWN[name] for name in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for run, named in ((own, "this adapter"), ("mean", "mean over the seeds"), ("sd", "standard deviation over them")):
+        for _, row in rows[rows["run"] == run].iterrows():
+            lines.append(f"| {named} | " + " | ".join(_number(row[name]) for name in columns) + " |")
+    count = int(float(table["n"].iloc[0])) if "n" in table else 0
+    text = f"On the {count} test clips of the corpus:\n\n" + "\n".join(lines)
+    return text + (_between(intervals, str(first), columns) if intervals else "")
+
+
+def _number(value: Any) -> str:
+    return "" if pd.isna(value) or value == "" else f"{float(value):.3f}"
+
+
+def _between(intervals: Path, model: str, columns: Sequence[str]) -> str:
+    table = read_table(intervals, ("metric", "model", "decoding"), ("value", "low", "high"), "mse score")
+    rows = table[table["reference"].astype(str).str.lower() == "true"]
+    told = [
+        f"{SHOWN[row.metric]} {row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
+        for row in rows.itertuples()
+        if row.metric in columns and pd.notna(row.low)
+    ]
+    return "\n\nWith 95 % bootstrap intervals over clips, mean of the seeds: " + "; ".join(told) + "." if told else ""
+
+
+def _trained(adapter: MSEAdapter, pipeline: Pipeline, corpus: Dataset | None, backbone: Backbone | None) -> str:
+    config = adapter.config
+    rows = [
+        ("corpus", pipeline.corpus),
+        ("its source", corpus.source if corpus else ""),
+        ("its licence", corpus.license if corpus else ""),
+        ("LLM", pipeline.llm),
+        ("where from", _source(pipeline.backbone)),
+        ("its licence", (backbone or pipeline.backbone).license),
+        ("seed", str(config.seed)),
+        ("made with", f"mse {pipeline.made_with}"),
+        ("settings", f"`{json.dumps(config.train.model_dump(exclude_defaults=True))}`" if config.train else ""),
+    ]
+    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {text} |" for name, text in rows if text)
+
+
+def _source(backbone: Backbone) -> str:
+    if backbone.hub:
+        return f"{backbone.hub}@{backbone.revision or 'newest'}"
+    return f"`{backbone.model}` of resources/models.yaml" if backbone.model else "a folder"
+
+
+def _features(pipeline: Pipeline) -> str:
+    """A line a set; the settings are whole in pipeline.json."""
+
+    def line(what: str, made: FeatureSet) -> str:
+        return f"- {what}: {len(made.feature_names)} numbers {made.rate_hz:g} times a second"
+
+    lines = [
+        line(f"sound, {made.settings.get('feature_set') or made.settings.get('model')}", made)
+        for made in pipeline.acoustic.values()
+    ]
+    lines += [line("face (MediaPipe)", pipeline.facial)] if pipeline.facial else []
+    if pipeline.reads_text:
+        lines.append(
+            "- words: " + ("recognised by Whisper" if pipeline.text_from_speech else "as the corpus gives them")
+        )
+    return (
+        "\n".join(lines)
+        + f"\n\nAll settings, and the training clips' mean and deviation of each, are in `{PIPELINE_NAME}`."
+    )
+
+
+def _limits(pipeline: Pipeline) -> str:
+    text = (
+        f"It has learned from {pipeline.corpus} alone: other people, languages, cameras and microphones are another "
+        "matter, and what a face or a voice shows is not what somebody feels. Measure on data of your own before you "
+        "rely on it."
+    )
+    if pipeline.reads_text and not pipeline.text_from_speech:
+        text += (
+            " In training it read written words; of a new recording it reads what "
+            "Whisper recognises, with its mistakes."
+        )
+    return text
+
+
+def push(folder: Path, name: str, private: bool, message: str) -> str:
+    """Put an adapter's folder on a hub. Uses the network, and who you are by `hf auth login`.
+
+    Args:
+        folder: of the adapter, with its card.
+        name: OWNER/NAME.
+        private: whether nobody else may see it.
+        message: of the commit.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        UserError: the folder is not whole, or the hub refuses or is out of reach.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    MSEAdapter.from_pretrained(folder)
+    read_pipeline(folder)
+    if not (folder / CARD_NAME).is_file():
+        raise UserError(f"{folder}: no {CARD_NAME}; `mse adapter card` writes one, so that others know what it is")
+    api = HfApi()
+    try:
+        api.create_repo(name, private=private, exist_ok=True)
+        done = api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=SHARED, commit_message=message)
+    except (HfHubHTTPError, OSError, ValueError) as e:
+        said = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise UserError(f"{name}: can't be pushed ({said}); check the name, the network and `hf auth login`") from e
+    return str(done.commit_url)
