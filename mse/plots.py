@@ -15,9 +15,11 @@ from matplotlib.figure import Figure
 
 from mse.atomic import replacing
 from mse.config import Classes, Intensity
+from mse.corpus import SPLITS
 from mse.data import ClipDataset, task_of
 from mse.errors import UserError
-from mse.metrics import pearson
+from mse.fonts import font_families
+from mse.metrics import Values, pearson
 from mse.predictions import read_predictions
 from mse.quality import read_quality
 from mse.tables import read_history, read_table
@@ -34,6 +36,9 @@ STYLE: dict[Any, Any] = {
 }
 
 
+BINS = 10  # of confidences
+
+
 def _save(figure: Figure, out: Path) -> None:
     with replacing(out) as partial:
         figure.savefig(partial, metadata={"Date": None} if out.suffix == ".svg" else None, dpi=150)
@@ -41,7 +46,7 @@ def _save(figure: Figure, out: Path) -> None:
 
 
 def training(histories: Sequence[Path], out: Path) -> None:
-    """Training loss and validation metrics by epoch: each seed thin, their mean thick.
+    """Training loss and validation metrics by epoch: each seed thin, their mean thick, from least to most a band.
 
     Args:
         histories: history.csv of each seed.
@@ -62,8 +67,9 @@ def training(histories: Sequence[Path], out: Path) -> None:
         for axis, (column, title), colour in zip(axes, shown, colours, strict=True):
             for table in tables:
                 axis.plot(table["epoch"], table[column], color=colour, alpha=0.35, linewidth=1)
-            mean = pd.concat(tables).groupby("epoch")[column].mean()
-            axis.plot(mean.index, mean, color=colour, linewidth=2.2)
+            seeds = pd.concat(tables).groupby("epoch")[column]
+            axis.fill_between(seeds.min().index, seeds.min(), seeds.max(), color=colour, alpha=0.15, linewidth=0)
+            axis.plot(seeds.mean().index, seeds.mean(), color=colour, linewidth=2.2)
             axis.set(title=title, xlabel="epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
         _save(figure, out)
@@ -119,7 +125,9 @@ def _scatter(tables: Sequence[pd.DataFrame], task: Intensity) -> Figure:
     every = pd.concat(tables)
     read = every.dropna(subset=["prediction"])
     low, high = task.low, task.high
-    figure, (scatter, histogram) = plt.subplots(1, 2, figsize=(9, 4))
+    figure = plt.figure(figsize=(5.6, 5.6))
+    grid = figure.add_gridspec(2, 2, width_ratios=(4, 1), height_ratios=(1, 4))
+    scatter = figure.add_subplot(grid[1, 0])
     scatter.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle=":", label="perfect")
     scatter.scatter(read["label"], read["prediction"], s=16, color=BLUE, alpha=0.45, linewidths=0)
     correlations = [pearson(*t.dropna(subset=["prediction"])[["prediction", "label"]].to_numpy().T) for t in tables]
@@ -127,7 +135,6 @@ def _scatter(tables: Sequence[pd.DataFrame], task: Intensity) -> Figure:
     missing = len(every) - len(read)
     margin = (high - low) / 30
     scatter.set(
-        title=f"{title}, {missing} unparseable" if missing else title,
         xlabel="label",
         ylabel="prediction",
         xlim=(low - margin, high + margin),
@@ -135,13 +142,17 @@ def _scatter(tables: Sequence[pd.DataFrame], task: Intensity) -> Figure:
         aspect="equal",
     )
     scatter.legend(loc="upper left")
-    edges = np.linspace(low, high, 13)
-    histogram.hist(tables[0]["label"], bins=edges, color=GREY, alpha=0.5, density=True, label="labels")
+    edges = np.linspace(low, high, 25)
+    above = figure.add_subplot(grid[0, 0], sharex=scatter)
+    above.hist(tables[0]["label"], bins=edges, color=GREY, alpha=0.6)
+    above.set(title=f"{title}, {missing} unparseable" if missing else title, ylabel="clips")
+    beside = figure.add_subplot(grid[1, 1], sharey=scatter)
     if len(read):
-        step = {"density": True, "histtype": "step", "linewidth": 2}
-        histogram.hist(read["prediction"], bins=edges, color=BLUE, label="predictions", **step)
-    histogram.set(title="distribution", xlabel="intensity", ylabel="density")
-    histogram.legend()
+        weights = np.full(len(read), 1 / len(tables))
+        beside.hist(read["prediction"], bins=edges, weights=weights, color=BLUE, alpha=0.6, orientation="horizontal")
+    beside.set(xlabel="clips")
+    above.tick_params(labelbottom=False)
+    beside.tick_params(labelleft=False)
     return figure
 
 
@@ -205,3 +216,86 @@ def _coverage_panel(axis: Axes, shares: "np.ndarray[tuple[int], np.dtype[np.floa
     axis.step(clips, shares, color=colour, where="mid")
     full = (shares >= 0.999).sum()
     axis.set(title=f"{name}: {full} of {len(shares)} clips complete", xlabel="clips, best first", ylim=(0, 1.05))
+
+
+def labels(dataset_path: Path, out: Path) -> None:
+    """How often each label stands in each split.
+
+    Args:
+        dataset_path: dataset.h5.
+        out: the figure.
+    """
+    with ClipDataset(dataset_path) as dataset:
+        task = task_of(dataset)
+        of_split = {split: dataset.labels[dataset.indices(split)] for split in SPLITS}
+    style = STYLE | {"font.family": font_families("".join(task.names))} if isinstance(task, Classes) else STYLE
+    with plt.rc_context(style):
+        figure, axes = plt.subplots(1, len(SPLITS), figsize=(10, 2.8))
+        for axis, (split, values), colour in zip(axes, of_split.items(), (BLUE, ORANGE, GREEN), strict=True):
+            if isinstance(task, Classes):
+                counts = np.bincount(values.astype(int), minlength=len(task.names))
+                axis.bar(range(len(task.names)), counts, color=colour)
+                axis.set_xticks(range(len(task.names)), task.names, rotation=45, ha="right")
+            else:
+                axis.hist(values, bins=np.linspace(task.low, task.high, 25), color=colour)
+                axis.set_xlim(task.low, task.high)
+            axis.set(title=f"{split}: {len(values)} clips", ylabel="clips")
+        _save(figure, out)
+
+
+def calibration(paths: Sequence[Path], dataset_path: Path, out: Path) -> None:
+    """Whether probabilities mean what they say: how often what was said with some confidence was so.
+
+    Classes: the share of right answers among those that were given with a like probability. Intensities: the share of
+    clips whose label lies below each quantile of the distribution that was told.
+
+    Args:
+        paths: predictions.csv of each seed.
+        dataset_path: dataset.h5, for the task.
+        out: the figure.
+
+    Raises:
+        UserError: the tables hold no probabilities.
+    """
+    with ClipDataset(dataset_path) as dataset:
+        task = task_of(dataset)
+    every = pd.concat([read_predictions(path, task) for path in paths], ignore_index=True)
+    told = [name for name in every if name.startswith("p_")]
+    if not told:
+        raise UserError(f"{paths[0]}: no probabilities; calibration can't be drawn")
+    shares, truth = every[told].to_numpy(np.float64), every["label"].to_numpy(np.float64)
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(4.6, 4.6))
+        axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="perfect")
+        if isinstance(task, Classes):
+            said, so, clips = _reliability(shares.max(axis=1), shares.argmax(axis=1) == truth)
+            error = float(np.sum(clips * np.abs(said - so)) / clips.sum())
+            axis.scatter(said, so, s=20 + 180 * clips / clips.max(), color=BLUE, alpha=0.7, linewidths=0)
+            axis.plot(said, so, color=BLUE, linewidth=1)
+            texts = ("probability of the answer", "share that is right", f"expected calibration error {error:.3f}")
+        else:
+            values = np.array([float(name[2:]) for name in told])
+            order = np.argsort(values)
+            below = np.where(values[order] < truth[:, None] - 1e-9, shares[:, order], 0).sum(axis=1)
+            at = np.where(np.abs(values[order] - truth[:, None]) <= 1e-9, shares[:, order], 0).sum(axis=1)
+            place = np.sort(below + at / 2)  # of each label in its clip's distribution
+            levels = np.linspace(0, 1, 101)
+            so = np.searchsorted(place, levels, side="right") / len(place)
+            axis.plot(levels, so, color=BLUE, linewidth=2)
+            gap = float(np.abs(so - levels).max())
+            texts = ("quantile that is told", "share of labels below it", f"largest gap {gap:.2f}")
+        axis.set(
+            xlabel=texts[0], ylabel=texts[1], title=f"test clips, {texts[2]}", xlim=(0, 1), ylim=(0, 1), aspect="equal"
+        )
+        axis.legend(loc="upper left")
+        _save(figure, out)
+
+
+def _reliability(said: Values, right: Values) -> tuple[Values, Values, Values]:
+    """Mean probability, share of right answers and number of clips in each of BINS bins that has any."""
+    place = np.minimum((said * BINS).astype(int), BINS - 1)
+    clips = np.bincount(place, minlength=BINS).astype(np.float64)
+    some = clips > 0
+    sums = (np.bincount(place, weights=each, minlength=BINS)[some] / clips[some] for each in (said, right))
+    mean, share = sums
+    return mean, share, clips[some]

@@ -2,7 +2,6 @@
 
 import math
 import textwrap
-import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib import colormaps, font_manager
+from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,8 +23,8 @@ from mse.atomic import replacing
 from mse.clip_view import ClipView, Frames, read_clip
 from mse.errors import UserError
 from mse.features.faces import Face, blendshape_names
+from mse.fonts import font_families
 from mse.plots import BLUE, GREY, ORANGE, STYLE
-from mse.progress import say
 
 ENDINGS = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": None}  # without the date: same bytes again
 DPI = 200
@@ -44,7 +43,6 @@ LONGEST_NAME, LONGEST_MESSAGE = 30, 300  # characters; quality.csv has whole mes
 TOLD = ("use", "message")  # of quality.csv
 LINES = ("mouth_opening", "head_yaw_deg", "head_pitch_deg")
 NO_FACE = "#BBBBBB"
-UNSEEN = ("Cc", "Cf", "Zs")  # categories of characters without a shape
 
 
 def show(clip_id: str, corpus: str, work: Path, out: Path, model: Path) -> None:
@@ -63,34 +61,6 @@ def show(clip_id: str, corpus: str, work: Path, out: Path, model: Path) -> None:
     if out.suffix not in ENDINGS:
         raise UserError(f"{out}: a figure's name ends in {', '.join(ENDINGS)}")
     draw(read_clip(clip_id, corpus, work / corpus, model), out)
-
-
-def font_families(text: str) -> list[str]:
-    """Installed fonts that together have all characters of a text: the usual one, then those that it needs.
-
-    What none has is said, since it will be drawn as boxes.
-    """
-    usual = font_manager.findfont(font_manager.FontProperties())
-    missing = _lacking(usual, {character for character in text if unicodedata.category(character) not in UNSEEN})
-    lacking: dict[str, set[str]] = {}
-    for entry in sorted(font_manager.fontManager.ttflist, key=lambda entry: entry.fname) if missing else []:
-        # The list may be older than the disk, and the font of last resort has nothing but boxes.
-        if Path(entry.fname).is_file() and "Last Resort" not in entry.name:
-            lacking.setdefault(entry.name, _lacking(entry.fname, missing))
-    families = [font_manager.get_font(usual).family_name]
-    for family in sorted(lacking, key=lambda family: len(lacking[family])):
-        if missing - lacking[family]:
-            families.append(family)
-            missing &= lacking[family]
-    if missing:
-        shown = " ".join(sorted(missing)[:10])
-        say(f"no installed font has {shown}: drawn as boxes in PNG and PDF; install a font for the script (Noto, say)")
-    return families
-
-
-def _lacking(font: str, characters: set[str]) -> set[str]:
-    has = font_manager.get_font(font).get_char_index
-    return {character for character in characters if not has(ord(character))}
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from matplotlib.patches import Rectangle
 from mse.atomic import replacing
 from mse.config import Classes, Intensity, Task
 from mse.errors import UserError
+from mse.fonts import font_families
 from mse.plots import BLUE, GREY, ORANGE, STYLE
-from mse.show import ENDINGS, font_families
+from mse.show import ENDINGS
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#777777"]  # Okabe and Ito's
 WIDE_IN, LANE_IN = 11.0, 2.2
