@@ -8,6 +8,9 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/corpus.smk"
@@ -22,8 +25,4 @@ container: CONFIG.container
 rule all:
     default_target: True
     input:
-        "results/demo/smollm2/metrics.csv",
-        "results/demo/smollm2/figures/training.svg",
-        "results/demo/smollm2/figures/predictions.svg",
-        "results/demo/smollm2/figures/coverage.svg",
-        "results/demo/smollm2/figures/comparison.svg",
+        everything,

@@ -142,7 +142,7 @@ def _scatter(tables: Sequence[pd.DataFrame], task: Intensity) -> Figure:
         aspect="equal",
     )
     scatter.legend(loc="upper left")
-    edges = np.linspace(low, high, 25)
+    edges = np.linspace(low, high, 25).tolist()
     above = figure.add_subplot(grid[0, 0], sharex=scatter)
     above.hist(tables[0]["label"], bins=edges, color=GREY, alpha=0.6)
     above.set(title=f"{title}, {missing} unparseable" if missing else title, ylabel="clips")

@@ -15,23 +15,13 @@ from mse.backbones.places import MODELS
 from mse.config import Backbone, Dataset, Intensity
 from mse.errors import UserError
 from mse.fetch import model_folder
+from mse.metric_names import METRIC_NAMES, PERCENT
 from mse.pipeline import PIPELINE_NAME, FeatureSet, Pipeline, read_pipeline
 from mse.provenance import SUFFIX
 from mse.tables import read_table
 
 CARD_NAME = "README.md"
 SHARED = [CONFIG_NAME, WEIGHTS_NAME, PIPELINE_NAME, CARD_NAME, f"*{SUFFIX}"]
-SHOWN = {  # metrics of a card, by their names in metrics.csv
-    "mae": "mean absolute error",
-    "corr": "correlation r",
-    "acc2": "two-class accuracy",
-    "has0_acc2": "two-class accuracy (0 counts as positive)",
-    "acc5": "five-class accuracy",
-    "acc7": "seven-class accuracy",
-    "accuracy": "accuracy",
-    "weighted_f1": "weighted F1",
-    "macro_f1": "macro F1",
-}
 
 
 def adapter_folder(adapter: Path | str, models: Path = MODELS) -> Path:
@@ -125,25 +115,28 @@ def _scores(metrics: Path, intervals: Path | None, adapter: MSEAdapter) -> str:
     first = table["model"].iloc[0]
     own, decoding = f"seed-{adapter.config.seed}", (adapter.config.train.decoding if adapter.config.train else "")
     rows = table[(table["model"] == first) & table["decoding"].isin([decoding, ""])]
-    columns = [name for name in SHOWN if name in table]
-    lines = ["| | " + " | ".join(SHOWN[name] for name in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    columns = [name for name in METRIC_NAMES if name in table]
+    lines = ["| | " + " | ".join(METRIC_NAMES[name][0] for name in columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for run, named in ((own, "this adapter"), ("mean", "mean over the seeds"), ("sd", "standard deviation over them")):
         for _, row in rows[rows["run"] == run].iterrows():
-            lines.append(f"| {named} | " + " | ".join(_number(row[name]) for name in columns) + " |")
+            lines.append(f"| {named} | " + " | ".join(_number(row[name], name) for name in columns) + " |")
     count = int(float(table["n"].iloc[0])) if "n" in table else 0
     text = f"On the {count} test clips of the corpus:\n\n" + "\n".join(lines)
     return text + (_between(intervals, str(first), columns) if intervals else "")
 
 
-def _number(value: Any) -> str:
-    return "" if pd.isna(value) or value == "" else f"{float(value):.3f}"
+def _number(value: Any, metric: str) -> str:
+    if pd.isna(value) or value == "":
+        return ""
+    return f"{100 * float(value):.1f}" if metric in PERCENT else f"{float(value):.3f}"
 
 
 def _between(intervals: Path, model: str, columns: Sequence[str]) -> str:
     table = read_table(intervals, ("metric", "model", "decoding"), ("value", "low", "high"), "mse score")
     rows = table[table["reference"].astype(str).str.lower() == "true"]
     told = [
-        f"{SHOWN[row.metric]} {row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
+        f"{METRIC_NAMES[row.metric][0]} {_number(row.value, row.metric)} "
+        f"({_number(row.low, row.metric)} to {_number(row.high, row.metric)})"
         for row in rows.itertuples()
         if row.metric in columns and pd.notna(row.low)
     ]

@@ -18,10 +18,11 @@ from mse.config import FacialSettings, OpenSmileSettings, SegmentSettings, Trans
 from mse.corpus import MANIFEST_COLUMNS, write_manifest
 from mse.errors import UserError
 from mse.extract import acoustic_shard, facial_shard
+from mse.fonts import font_families
 from mse.quality import make_quality
 from mse.rows import read_shard
 from mse.segment import segment_shard
-from mse.show import DPI, draw, font_families, show
+from mse.show import DPI, draw, show
 from mse.transcribe import read_transcripts, transcribe_shard
 
 TEXT = "The weather costs $5, or $6: مرحبا"

@@ -153,6 +153,41 @@ def validation(
         _show(best_epochs(histories, key), out)
 
 
+@app.command(rich_help_panel=RESULTS)
+def table(
+    metrics: Annotated[Path, typer.Argument(help="metrics.csv.")],
+    intervals: Annotated[Path, typer.Argument(help="intervals.csv of the same models.")],
+    out: Out,
+) -> None:
+    """Write the table of an experiment as a page: values, intervals and which differences are more than chance."""
+    from mse.table_page import write_table_page
+
+    with made("table", [out], inputs=[metrics, intervals]):
+        write_table_page(metrics, intervals, out)
+
+
+@plot_app.command("labels")
+def plot_labels(dataset: DatasetIndex, out: Out) -> None:
+    """How often each label stands in each split."""
+    from mse.plots import labels
+
+    with made("plot labels", [out], inputs=[dataset]):
+        labels(dataset, out)
+
+
+@plot_app.command("calibration")
+def plot_calibration(
+    dataset: DatasetIndex,
+    predictions: Annotated[list[Path], typer.Argument(help="predictions.csv of each seed.")],
+    out: Out,
+) -> None:
+    """Whether probabilities mean what they say, all seeds."""
+    from mse.plots import calibration
+
+    with made("plot calibration", [out], inputs=[dataset, *predictions]):
+        calibration(predictions, dataset, out)
+
+
 @plot_app.command("training")
 def plot_training(
     histories: Annotated[list[Path], typer.Argument(help="history.csv of each seed.")],

@@ -288,6 +288,10 @@ class Config(Section):
     checkpoints: dict[str, Path] = Field(
         {}, description="where LLMs lie, by the backbone's name, instead of resources/checkpoints/NAME"
     )
+    experiments: list[Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]] = Field(
+        ["demo/smollm2"],
+        description="CORPUS/BACKBONE: what `snakemake` without a target makes, with all pages and figures",
+    )
     seeds: list[NonNegativeInt] = Field([1111, 2222, 3333], min_length=1, description="one adapter is trained for each")
     baselines: list[str] = Field(
         ["text-only", "sound-only", "picture-only", "zero-shot", "linear"],

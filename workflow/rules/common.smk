@@ -325,6 +325,27 @@ def looked_at(wildcards):
     return [f"work/{wildcards.dataset}/quality.csv", *faces]
 
 
+def everything(wildcards):
+    """Tables, figures, pages and cards of all experiments of the configuration."""
+    found = []
+    for experiment_name in CONFIG.experiments:
+        corpus, _, llm = experiment_name.partition("/")
+        described, folder = dataset(corpus), f"results/{experiment_name}"
+        figures = ["training", "predictions", "calibration", "comparison", "labels"]
+        figures += (
+            ["coverage"]
+            if described.needs_media and set(described.modalities) != {"text"}
+            else []
+        )
+        found += [
+            f"{folder}/{name}"
+            for name in ("metrics.csv", "metrics.html", "browse.html")
+        ]
+        found += [f"{folder}/figures/{name}.svg" for name in figures]
+        found += [f"{folder}/seed-{seed}/adapter/README.md" for seed in CONFIG.seeds]
+    return found
+
+
 @cache
 def say_once(message):
     logger.info(message)

@@ -49,7 +49,13 @@ rule plot_training:
     input:
         of_all_seeds("history.csv"),
     output:
-        "results/{dataset}/{backbone}/figures/training.{format}",
+        report(
+            "results/{dataset}/{backbone}/figures/training.{format}",
+            caption="../report/training.rst",
+            category="{dataset}",
+            subcategory="{backbone}",
+            labels={"what": "training curves"},
+        ),
     log:
         "logs/{dataset}/{backbone}/plot-training.{format}.log",
     benchmark:
@@ -70,7 +76,13 @@ rule plot_predictions:
         dataset="work/{dataset}/dataset.h5",
         predictions=of_all_seeds("predictions.csv"),
     output:
-        "results/{dataset}/{backbone}/figures/predictions.{format}",
+        report(
+            "results/{dataset}/{backbone}/figures/predictions.{format}",
+            caption="../report/predictions.rst",
+            category="{dataset}",
+            subcategory="{backbone}",
+            labels={"what": "predictions and labels"},
+        ),
     log:
         "logs/{dataset}/{backbone}/plot-predictions.{format}.log",
     benchmark:
@@ -90,7 +102,13 @@ rule plot_coverage:
     input:
         "work/{dataset}/quality.csv",
     output:
-        "results/{dataset}/{backbone}/figures/coverage.{format}",
+        report(
+            "results/{dataset}/{backbone}/figures/coverage.{format}",
+            caption="../report/coverage.rst",
+            category="{dataset}",
+            subcategory="{backbone}",
+            labels={"what": "coverage of features"},
+        ),
     log:
         "logs/{dataset}/{backbone}/plot-coverage.{format}.log",
     benchmark:
@@ -110,7 +128,13 @@ rule plot_comparison:
     input:
         "results/{dataset}/{backbone}/intervals.csv",
     output:
-        "results/{dataset}/{backbone}/figures/comparison.{format}",
+        report(
+            "results/{dataset}/{backbone}/figures/comparison.{format}",
+            caption="../report/comparison.rst",
+            category="{dataset}",
+            subcategory="{backbone}",
+            labels={"what": "models beside each other"},
+        ),
     log:
         "logs/{dataset}/{backbone}/plot-comparison.{format}.log",
     benchmark:
@@ -126,6 +150,86 @@ rule plot_comparison:
         "mse plot comparison {input:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
+rule plot_calibration:
+    input:
+        dataset="work/{dataset}/dataset.h5",
+        predictions=of_all_seeds("predictions.csv"),
+    output:
+        report(
+            "results/{dataset}/{backbone}/figures/calibration.{format}",
+            caption="../report/calibration.rst",
+            category="{dataset}",
+            subcategory="{backbone}",
+            labels={"what": "calibration"},
+        ),
+    log:
+        "logs/{dataset}/{backbone}/plot-calibration.{format}.log",
+    benchmark:
+        "benchmarks/{dataset}/{backbone}/plot-calibration.{format}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    message:
+        "Drawing how sure {wildcards.backbone} is, and how right, on {wildcards.dataset}"
+    shell:
+        "mse plot calibration {input.dataset:q} {input.predictions:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
+rule plot_labels:
+    input:
+        "work/{dataset}/dataset.h5",
+    output:
+        report(
+            "results/{dataset}/{backbone}/figures/labels.{format}",
+            caption="../report/labels.rst",
+            category="{dataset}",
+            subcategory="{backbone}",
+            labels={"what": "labels by split"},
+        ),
+    log:
+        "logs/{dataset}/{backbone}/plot-labels.{format}.log",
+    benchmark:
+        "benchmarks/{dataset}/{backbone}/plot-labels.{format}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    message:
+        "Drawing the labels of {wildcards.dataset}"
+    shell:
+        "mse plot labels {input:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
+rule table_page:
+    input:
+        metrics="results/{dataset}/{backbone}/{variant_folder}metrics.csv",
+        intervals="results/{dataset}/{backbone}/{variant_folder}intervals.csv",
+    output:
+        report(
+            "results/{dataset}/{backbone}/{variant_folder,(ablations/)?}metrics.html",
+            caption="../report/metrics.rst",
+            category="{dataset}",
+            subcategory="{backbone}",
+            labels={"what": "{variant_folder}table of metrics"},
+        ),
+    log:
+        "logs/{dataset}/{backbone}/{variant_folder}table-page.log",
+    benchmark:
+        "benchmarks/{dataset}/{backbone}/{variant_folder}table-page.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    message:
+        "Writing the table of {wildcards.dataset} with {wildcards.backbone} as a page"
+    shell:
+        "mse table {input.metrics:q} {input.intervals:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
 # Clips, answers and what may tell why they are wrong, in one page that needs nothing beside it.
 rule browse:
     input:
@@ -133,7 +237,13 @@ rule browse:
         predictions=of_all_seeds("predictions.csv"),
         quality=looked_at,
     output:
-        "results/{dataset}/{backbone}/browse.html",
+        report(
+            "results/{dataset}/{backbone}/browse.html",
+            caption="../report/browse.rst",
+            category="{dataset}",
+            subcategory="{backbone}",
+            labels={"what": "clips, to look at"},
+        ),
     log:
         "logs/{dataset}/{backbone}/browse.log",
     benchmark:
