@@ -17,7 +17,7 @@ body { font: 15px/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", sans-serif; co
 h1 { font-size: 20px; font-weight: 600; margin: 0 0 4px; }
 p { color: #666; max-width: 62em; margin: 4px 0 14px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th { text-align: right; font-weight: 600; padding: 4px 16px 4px 0; border-bottom: 2px solid #222; vertical-align: bottom; }
+th { text-align: right; font-weight: 600; padding: 4px 16px 4px 0; border-bottom: 2px solid; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; padding-right: 28px; }
 td { text-align: right; padding: 5px 16px 5px 0; border-bottom: 1px solid #ddd; vertical-align: top; }
 td small { display: block; color: #666; font-size: 12px; }
@@ -53,9 +53,9 @@ def write_table_page(metrics: Path, intervals: Path, out: Path) -> None:
         rows.append(f"<tr{' class=reference' if first else ''}><td>{name}</td>{cells}</tr>")
     corpus, clips = escape(str(counts["corpus"].iloc[0])), int(float(counts["n"].iloc[0]))
     text = (
-        f"{clips} test clips. Mean over the seeds, with the 95 % bootstrap interval over clips below it. Bold: the best of "
-        f"the column. <sup>*</sup>: differs from the shaded row, p &lt; {SIGNIFICANT:g} by a paired bootstrap test over "
-        "clips (not corrected for the number of tests)."
+        f"{clips} test clips. Mean over the seeds, with the 95 % bootstrap interval over clips below it. Bold: the best "
+        f"of the column. <sup>*</sup>: differs from the shaded row, p &lt; {SIGNIFICANT:g} by a paired bootstrap test "
+        "over clips (not corrected for the number of tests)."
     )
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{corpus}</title><style>{STYLE}</style>'
