@@ -53,7 +53,7 @@ def write_table_page(metrics: Path, intervals: Path, out: Path) -> None:
         rows.append(f"<tr{' class=reference' if first else ''}><td>{name}</td>{cells}</tr>")
     corpus, clips = escape(str(counts["corpus"].iloc[0])), int(float(counts["n"].iloc[0]))
     text = (
-        f"{clips} test clips. Mean over the seeds, with the 95 % bootstrap interval over clips below it. Bold: the best "
+        f"{clips} test clips. Mean over the seeds, with the 95 % bootstrap interval over clips below. Bold: the best "
         f"of the column. <sup>*</sup>: differs from the shaded row, p &lt; {SIGNIFICANT:g} by a paired bootstrap test "
         "over clips (not corrected for the number of tests)."
     )
