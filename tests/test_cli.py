@@ -15,7 +15,7 @@ COMMANDS = [
     "fetch", "demo", "corpus", "manifest", "cut", "import", "export", "schema",
     "segment", "acoustic", "facial", "transcribe", "quality", "assemble", "show",
     "backbone", "adapter", "train", "predict", "linear", "bench",
-    "score", "compare", "parts", "validation", "plot", "provenance",
+    "score", "compare", "parts", "validation", "plot", "browse", "provenance",
 ]  # fmt: skip
 
 

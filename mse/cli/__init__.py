@@ -6,11 +6,11 @@ Libraries that the subcommands need are imported inside them, so that `mse --hel
 import os
 import sys
 
-from mse.cli import bench, corpus, features, model, provenance, results, show
+from mse.cli import bench, browse, corpus, features, model, provenance, results, show
 from mse.cli.options import app
 from mse.errors import UserError
 
-__all__ = ["app", "bench", "corpus", "features", "main", "model", "provenance", "results", "show"]
+__all__ = ["app", "bench", "browse", "corpus", "features", "main", "model", "provenance", "results", "show"]
 
 if not sys.stderr.isatty():
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

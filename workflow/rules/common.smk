@@ -303,6 +303,16 @@ def of_all_seeds(name, *within):
     )
 
 
+def looked_at(wildcards):
+    """What a page of clips shows beside the answers; released features have neither pictures nor sound."""
+    described = dataset(wildcards.dataset)
+    if not described.needs_media:
+        return []
+    landmarker = "resources/models/face_landmarker/fetched.json"
+    faces = [landmarker] if "facial" in described.modalities else []
+    return [f"work/{wildcards.dataset}/quality.csv", *faces]
+
+
 @cache
 def say_once(message):
     logger.info(message)

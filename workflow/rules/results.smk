@@ -124,3 +124,28 @@ rule plot_comparison:
         "Drawing the models of {wildcards.dataset} with {wildcards.backbone} beside each other"
     shell:
         "mse plot comparison {input:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
+# Clips, answers and what may tell why they are wrong, in one page that needs nothing beside it.
+rule browse:
+    input:
+        dataset="work/{dataset}/dataset.h5",
+        predictions=of_all_seeds("predictions.csv"),
+        quality=looked_at,
+    output:
+        "results/{dataset}/{backbone}/browse.html",
+    log:
+        "logs/{dataset}/{backbone}/browse.log",
+    benchmark:
+        "benchmarks/{dataset}/{backbone}/browse.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 2
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(60),
+    message:
+        "Putting the clips of {wildcards.dataset} with {wildcards.backbone} into one page"
+    shell:
+        "mse browse {input.predictions:q} --corpus {wildcards.dataset} --jobs {threads} --out {output:q}"
+        " 2>&1 | tee {log:q}"
