@@ -1,6 +1,6 @@
 """A throw-away SLURM cluster on this machine: the real daemons, with several emulated nodes on loopback.
 
-python -m tests.slurm_cluster COMMAND...    # install what is missing, start it, run a command on it, stop it
+python -m tests.slurm_cluster COMMAND...    # start it, run a command on it, stop it; as root
 """
 
 import contextlib
@@ -18,12 +18,13 @@ from typing import Self
 
 import psutil
 
-MAY_INSTALL = "MSE_INSTALL_SLURM"
+from tests.debian import why_missing
+
 PACKAGES = ["munge", "slurmctld", "slurmd", "slurm-client"]
 PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "squeue", "sinfo", "srun", "scontrol"]
 START_S, STOP_S = 60.0, 5.0
 # Flags that this cluster needs beside the profile's: it has no database of accounts, and its jobs are short.
-FLAGS = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"]
+FLAGS = ["--slurm-init-seconds-before-status-checks", "1"]
 FLAGS += ["--seconds-between-status-checks", "2", "--slurm-no-account"]
 
 CONFIGURATION = """
@@ -69,21 +70,8 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=100 State
 
 
 def why_not() -> str:
-    """Why no cluster can be started here; empty where one can. Installs what is missing, if it may."""
-    if os.geteuid() != 0:
-        return "SLURM's daemons are started as root"
-    if all(map(shutil.which, PROGRAMS)):
-        return ""
-    if not shutil.which("apt-get"):
-        return f"{', '.join(PACKAGES)} are missing, and there is no apt-get to install them"
-    if not os.environ.get(MAY_INSTALL):  # it is somebody's machine
-        return f"{', '.join(PACKAGES)} are missing; {MAY_INSTALL}=1 lets the test install them"
-    for step in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
-        quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        done = subprocess.run(["apt-get", "-qq", *step], capture_output=True, text=True, env=quiet, check=False)
-        if done.returncode:
-            return f"apt-get {step[0]} failed: {done.stderr[-300:]}"
-    return "" if all(map(shutil.which, PROGRAMS)) else "SLURM's packages lack " + ", ".join(PROGRAMS)
+    """Why no cluster can be started here; empty where one can."""
+    return "SLURM's daemons are started as root" if os.geteuid() != 0 else why_missing(PROGRAMS, PACKAGES)
 
 
 class Cluster:

@@ -1,5 +1,6 @@
 """The command line: helps that read well, messages without tracebacks."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,18 @@ def test_every_command_and_option_is_explained() -> None:
         assert command.help, command.name
         unexplained = [p.name for p in command.params if not p.help]
         assert not unexplained, (command.name, unexplained)
+
+
+def test_missing_system_libraries_are_named() -> None:
+    script = (
+        "from mse import cli\n"
+        "def app(): raise ImportError('libGL.so.1: cannot open shared object file')\n"
+        "cli.app = app\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.search(r"libGL\.so\.1: cannot open.*apt-get install libegl1 .*libgl1", done.stderr)
 
 
 def test_helps_are_shown() -> None:

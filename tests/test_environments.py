@@ -5,6 +5,7 @@ import tomllib
 
 import yaml
 
+from mse.errors import SYSTEM_PACKAGES
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -32,7 +33,9 @@ def test_container_has_the_system_libraries_of_the_readme() -> None:
         return set(packages.split()) - {"--no-install-recommends"}
 
     recipe = (ROOT / "Containerfile").read_text()
-    assert installed(recipe) == installed((ROOT / "README.md").read_text())
+    assert (
+        installed(recipe) == installed((ROOT / "README.md").read_text()) == {"python3-venv", *SYSTEM_PACKAGES.split()}
+    )
     copied = re.findall(r"^COPY (.*) \S+$", recipe, flags=re.MULTILINE)
     ignored = (ROOT / ".containerignore").read_text().splitlines()
     assert {f"!{name}" for names in copied for name in names.split()} == {n for n in ignored if n.startswith("!")}

@@ -125,7 +125,7 @@ def test_collapsed_run_is_not_left_out_of_the_mean(corpus: Path, tmp_path: Path)
 def test_tables_of_other_clips_are_not_mixed(corpus: Path, tmp_path: Path) -> None:
     truth = labels(corpus)
     paths = [write(tmp_path, "llm", "a", truth, 0.0), write(tmp_path, "llm", "b", truth.iloc[1:], 0.0)]
-    with pytest.raises(UserError, match="not the same clips"):
+    with pytest.raises(UserError, match="not the clips of the test split"):
         score(corpus, paths, tmp_path / "m.csv")
 
 
@@ -134,7 +134,7 @@ def test_labels_that_changed_and_two_tables_of_one_run_are_refused(corpus: Path,
     first = write(tmp_path, "llm", "seed-1", truth, 0.1)
     with pytest.raises(UserError, match=r"another table of the model llm and run seed-1 was given"):
         score(corpus, [first, write(tmp_path / "b", "llm", "seed-1", truth, 0.2)], tmp_path / "m.csv")
-    with pytest.raises(UserError, match="not the same labels as"):
+    with pytest.raises(UserError, match="not the labels of"):
         score(corpus, [first, write(tmp_path, "llm", "seed-2", truth.round(), 0.2)], tmp_path / "m.csv")
 
 

@@ -195,7 +195,7 @@ def test_missing_system_library_names_the_packages(landmarker: Path, monkeypatch
         raise OSError("libEGL.so.1: cannot open shared object file: No such file or directory")
 
     monkeypatch.setattr(vision.FaceLandmarker, "create_from_options", unloadable)
-    with pytest.raises(UserError, match=r"libEGL\.so\.1: cannot open.*apt-get install libegl1 libgles2"):
+    with pytest.raises(UserError, match=r"libEGL\.so\.1: cannot open.*apt-get install libegl1 libgles2 libgl1"):
         FacialExtractor(FacialSettings(), landmarker)
 
 

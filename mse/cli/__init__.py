@@ -8,7 +8,7 @@ import sys
 
 from mse.cli import bench, browse, corpus, features, model, predict, provenance, results, show
 from mse.cli.options import app
-from mse.errors import UserError
+from mse.errors import MISSING_LIBRARY, UserError
 
 __all__ = ["app", "bench", "browse", "corpus", "features", "main", "model", "predict", "provenance", "results", "show"]
 
@@ -24,4 +24,9 @@ def main() -> None:
         app()
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
+        sys.exit(1)
+    except ImportError as e:
+        if ".so" not in str(e):
+            raise
+        print(f"error: {e}: {MISSING_LIBRARY}", file=sys.stderr)
         sys.exit(1)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mse.config import FacialSettings
-from mse.errors import UserError
+from mse.errors import MISSING_LIBRARY, UserError
 from mse.features.geometry import (
     BOX_NAMES,
     DISTANCE_NAMES,
@@ -138,10 +138,7 @@ def _opened(model: Path, kind: Any, options: Any) -> Iterator[Any]:
             with _quiet():
                 opened = stack.enter_context(kind.create_from_options(options))
         except OSError as e:
-            raise UserError(
-                f"MediaPipe can't be loaded: {e}. It needs the system libraries libEGL.so.1 and libGLESv2.so.2; "
-                "on Debian and Ubuntu: apt-get install libegl1 libgles2"
-            ) from e
+            raise UserError(f"MediaPipe can't be loaded ({e}): {MISSING_LIBRARY}") from e
         except (RuntimeError, ValueError) as e:
             raise UserError(f"{model}: MediaPipe can't use this model: {e}; fetch it again") from e
         try:
