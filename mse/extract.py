@@ -44,7 +44,7 @@ def acoustic_shard(
         threads: CPU threads, for a speech model.
     """
     extractor, libraries = _acoustic_extractor(settings, model, device, threads)
-    weights = {"weights": extractor.weights_digest} if hasattr(extractor, "weights_digest") else {}
+    weights = {"weights_digest": extractor.weights_digest} if hasattr(extractor, "weights_digest") else {}
     made_by = settings.feature_set if isinstance(settings, OpenSmileSettings) else settings.model
     with Shard(segments) as shard:
         shard.require("sound")
