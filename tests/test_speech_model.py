@@ -21,10 +21,13 @@ from transformers import (
     WavLMConfig,
 )
 
+from mse import media
 from mse.config import SpeechModelSettings
 from mse.errors import UserError
+from mse.extract import acoustic_shard
 from mse.features import speech_model
 from mse.features.speech_model import SpeechModelExtractor
+from mse.store import Clip, Description, Shard, write_shard
 from tests.conftest import tone
 
 SMALL: dict[str, Any] = {
@@ -186,6 +189,20 @@ def test_rate_names_and_short_clips(folder: Folders) -> None:
         values, valid = fast(samples[:count])
         assert values.shape == (frames, 32)
         assert valid.shape == (frames,)
+
+
+def test_a_shard_tells_layers_and_their_weights_apart(folder: Folders, tmp_path: Path) -> None:
+    """And the model's own weights, beside both."""
+    pcm = Description("d", "sound", "pcm", ["sample"], media.SAMPLE_RATE_HZ, dtype="int16")
+    write_shard(tmp_path / "sound.h5", pcm, [Clip("a", tone(1)[:, None], np.ones(16_000, bool))])
+    model, digests = folder("wav2vec2-base"), set()
+    for weights in ([], [1.0, 2.0], [2.0, 1.0]):
+        settings = SpeechModelSettings(model=str(model), layers=[0, 1], weights=weights)
+        acoustic_shard(tmp_path / "sound.h5", tmp_path / "a.h5", settings, model, "cpu")
+        with Shard(tmp_path / "a.h5") as shard:
+            assert shard.description.settings["weights"] == weights and shard.description.settings["weights_digest"]
+            digests.add(shard.description.settings_digest)
+    assert len(digests) == 3
 
 
 def test_checkpoints_of_other_kinds(folder: Folders, tmp_path: Path) -> None:
