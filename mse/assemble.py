@@ -5,6 +5,7 @@ A modality is a group; each of its sets of features (acoustic/egemaps, acoustic/
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,9 +124,9 @@ def _judged(quality: Path, clips: pd.DataFrame, manifest: Path) -> pd.DataFrame:
     """The rows of quality.csv, by clip, in the manifest's order."""
     judged = read_quality(quality).set_index("clip_id")
     kept = judged[judged["use"] != "excluded"]
-    if sorted(kept.index) != sorted(clips["clip_id"]) or clips["clip_id"].duplicated().any():
-        odd = {*kept.index} ^ {*clips["clip_id"]} or {*clips["clip_id"][clips["clip_id"].duplicated()]}
-        odd = odd or {*kept.index[kept.index.duplicated()]}
+    found, wanted = Counter(kept.index), Counter(clips["clip_id"])
+    odd = [clip for clip in found | wanted if not found[clip] == wanted[clip] == 1]
+    if odd:
         raise UserError(
             f"{quality}: not one row for each clip of {manifest} ({len(odd)} are in one alone, or twice, such as "
             f"{min(odd)!r}); {ANEW}"

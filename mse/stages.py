@@ -10,7 +10,7 @@ STAGES = {
     "cut": 2,
     "import": 2,
     "segment": 3,
-    "acoustic": 3,
+    "acoustic": 4,
     "facial": 3,
     "transcribe": 2,
     "quality": 3,
