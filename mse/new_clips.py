@@ -5,6 +5,7 @@ So `mse show` and `mse browse` can look at it afterwards, and every number is th
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mse import progress
 from mse.clock import side_by_side
 from mse.config import Cut, FacialSettings, SegmentSettings, SpeechModelSettings, TranscribeSettings, acoustic_settings
 from mse.corpus import MANIFEST_COLUMNS, read_manifest, write_manifest
@@ -135,13 +137,13 @@ def extract(
     with _workers(folder / "extraction.log") as run:
         rows = [(name, str(path), np.nan, np.nan) for name, path in whole]
         if cut:
-            rows = _wait(run(_cut, rows, folder, cut, transcribe, pipeline.language, models))
+            rows = run(_cut, rows, folder, cut, transcribe, pipeline.language, models).result()
             say(f"{len(rows)} utterances in {len(whole)} recordings")
         table = pd.DataFrame(rows, columns=["clip_id", "media", "start_s", "end_s"])
         table = table.assign(split="test", speaker="", text="", label="", shard=SHARD)
         nobody = pd.DataFrame({"clip_id": [], "reason": []})
         write_manifest(table[MANIFEST_COLUMNS], nobody, folder / "manifest.csv")
-        _wait(run(_segment, folder / "manifest.csv", sound, facts, segment))
+        run(_segment, folder / "manifest.csv", sound, facts, segment).result()
         say("sound cut")
         jobs = {}
         if pipeline.facial:
@@ -151,7 +153,7 @@ def extract(
         for name, made in pipeline.acoustic.items():
             jobs[f"sound by {name}"] = run(_acoustic, sound, folder, name, made, models)
         for what, job in jobs.items():
-            _wait(job)
+            job.result()
             say(f"{what} described" if what != "words" else "words recognised")
     _judge(folder, pipeline, facts)
 
@@ -164,20 +166,19 @@ def _workers(log: Path) -> Iterator[Callable[..., "Future[Any]"]]:
     os.environ["OMP_NUM_THREADS"] = "1"  # as Snakemake has it for these stages
     try:
         # Spawned: MediaPipe's and torch's threads do not survive a fork.
-        with ProcessPoolExecutor(PROCESSES, get_context("spawn"), _quiet, (log,)) as pool:
+        with ProcessPoolExecutor(PROCESSES, get_context("spawn"), _apart, (log,)) as pool:
             yield pool.submit
     finally:
         os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
 
 
-def _quiet(log: Path) -> None:
+def _apart(log: Path) -> None:
+    """Progress still goes to standard error, what C++ libraries write there to a log."""
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    progress.bars = False
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 2)
     os.close(handle)
-
-
-def _wait(job: "Future[Any]") -> Any:
-    return job.result()
 
 
 def _names(recordings: Sequence[Path]) -> list[str]:

@@ -123,9 +123,7 @@ class Predictor:
             folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mse-")))
             extract(paths, folder, self.pipeline, self.transcribe, cut, self.models)
             clips = NewClips(folder, self.pipeline)
-        table = clips.windows[["clip_id", "media", "start_s", "end_s"]].rename(columns={"media": "recording"})
-        told = clips.rows[["use", "message"]].fillna("").reset_index(drop=True)
-        return self._answered(clips, pd.concat([table, told], axis=1))
+        return self._answered(clips, _times(clips))
 
     def texts(self, texts: Sequence[str]) -> pd.DataFrame:
         """Predict texts, of which nothing is heard or seen; columns as for recordings, as far as they apply."""
@@ -167,6 +165,15 @@ class Predictor:
             )
             self.adapter.to(self._llm.device)
         return self._llm
+
+
+def _times(clips: NewClips) -> pd.DataFrame:
+    """When each utterance is, of a whole recording too, and whether it can be used."""
+    table = clips.windows[["clip_id", "media", "start_s", "end_s"]].rename(columns={"media": "recording"})
+    lasts = clips.rows["duration_s"].reset_index(drop=True)
+    table["start_s"] = table["start_s"].fillna(0.0)
+    table["end_s"] = table["end_s"].fillna(lasts)
+    return pd.concat([table, clips.rows[["use", "message"]].fillna("").reset_index(drop=True)], axis=1)
 
 
 def _how_to_get(name: str, backbone: Backbone) -> str:

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 LOG_EVERY_S = 10.0
+bars = True  # on a terminal; not where several processes share one
 
 
 def track(items: Iterable[T], what: str, total: int, unit: str = "clips") -> Iterator[T]:
@@ -20,7 +21,7 @@ def track(items: Iterable[T], what: str, total: int, unit: str = "clips") -> Ite
         total: how many items there will be.
         unit: what the items are.
     """
-    if sys.stderr.isatty():
+    if bars and sys.stderr.isatty():
         yield from tqdm(items, desc=what, total=total, unit=f" {unit}", leave=True)
         return
     said = time.monotonic()

@@ -172,8 +172,8 @@ def _features(pipeline: Pipeline) -> str:
         return f"- {what}: {len(made.feature_names)} numbers {made.rate_hz:g} times a second"
 
     lines = [
-        line(f"sound, {made.settings.get('feature_set') or made.settings.get('model')}", made)
-        for made in pipeline.acoustic.values()
+        line(f"sound, {made.settings.get('feature_set') or made.settings.get('model') or name}", made)
+        for name, made in pipeline.acoustic.items()
     ]
     lines += [line("face (MediaPipe)", pipeline.facial)] if pipeline.facial else []
     if pipeline.reads_text:
@@ -216,7 +216,7 @@ def push(folder: Path, name: str, private: bool, message: str) -> str:
         UserError: the folder is not whole, or the hub refuses or is out of reach.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever HTTP library it uses
 
     MSEAdapter.from_pretrained(folder)
     read_pipeline(folder)
@@ -226,7 +226,7 @@ def push(folder: Path, name: str, private: bool, message: str) -> str:
     try:
         api.create_repo(name, private=private, exist_ok=True)
         done = api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=SHARED, commit_message=message)
-    except (HfHubHTTPError, OSError, ValueError) as e:
+    except (HTTPError, OSError, ValueError) as e:
         said = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise UserError(f"{name}: can't be pushed ({said}); check the name, the network and `hf auth login`") from e
     return str(done.commit_url)

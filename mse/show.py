@@ -2,7 +2,6 @@
 
 import math
 import textwrap
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,14 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mse import media
-from mse.atomic import replacing
 from mse.clip_view import ClipView, Frames, read_clip
-from mse.errors import UserError
 from mse.features.faces import Face, blendshape_names
-from mse.fonts import font_families
-from mse.plots import BLUE, GREY, ORANGE, STYLE
+from mse.plots.style import BLUE, GREY, ORANGE, drawing, require_figure, save
 
-ENDINGS = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": None}  # without the date: same bytes again
 DPI = 200
 LEFT_IN, RIGHT_IN = 2.1, 1.6  # margins, for names and for ranges
 NARROWEST_IN, WIDEST_IN, IN_A_SECOND = 11.0, 15.0, 0.25  # width of the time axis
@@ -58,8 +53,7 @@ def show(clip_id: str, corpus: str, work: Path, out: Path, model: Path) -> None:
     Raises:
         UserError: there is no such clip, its recording can't be shown, or what was made is damaged.
     """
-    if out.suffix not in ENDINGS:
-        raise UserError(f"{out}: a figure's name ends in {', '.join(ENDINGS)}")
+    require_figure(out)
     draw(read_clip(clip_id, corpus, work / corpus, model), out)
 
 
@@ -78,16 +72,14 @@ def draw(clip: ClipView, out: Path) -> None:
 
     Args:
         clip: what to draw; rows for which it has nothing are left out.
-        out: the figure, in one of ENDINGS.
+        out: the figure: .svg, .png or .pdf.
     """
     title, facts = _head(clip)
     text = "".join([title, facts, clip.row["text"], clip.heard, *(word["text"] for word in clip.words)])
-    style = {**STYLE, "font.family": font_families(text), "font.size": SMALL, "svg.fonttype": "none"}
-    style |= {"text.parse_math": False, "figure.constrained_layout.use": False}
+    style = {"font.size": SMALL, "svg.fonttype": "none", "figure.constrained_layout.use": False}
     axis_in = _axis_in(clip.duration_s)
     width_in = LEFT_IN + axis_in + RIGHT_IN
-    with plt.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # it has been said once
+    with drawing(text, style):
         figure = plt.figure(figsize=(width_in, 1), dpi=DPI)
         lines = [(line, 12) for line in _wrapped(figure, title, axis_in, 12)]
         lines += [(line, SMALL) for line in _wrapped(figure, facts, axis_in, SMALL)]
@@ -111,9 +103,7 @@ def draw(clip: ClipView, out: Path) -> None:
             if index == clock:
                 axis.set_xlabel("seconds from the clip's start")
             y_in -= taken_in
-        with replacing(out) as unfinished:
-            figure.savefig(unfinished, metadata=ENDINGS[out.suffix])
-        plt.close(figure)
+        save(figure, out, DPI)
 
 
 def _axis_in(length_s: float) -> float:

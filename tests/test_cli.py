@@ -66,7 +66,7 @@ def test_helps_are_shown() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["plot", "coverage", "gone.csv", "-o", "x.svg"], "error: gone.csv: missing or no table"),
+        (["plot", "quality", "gone.csv", "-o", "x.svg"], "error: gone.csv: missing or no table"),
         (["acoustic", "gone.h5", "-o", "x.h5"], "error: gone.h5: missing or no HDF5 file"),
         (["manifest", "gone.yaml", "-o", "x.csv"], "error: gone.yaml: no such file"),
         (

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from mse.errors import UserError
-from mse.plots import comparison
+from mse.plots.runs import comparison
 from mse.score import score
 from tests.conftest import ROOT
 from tests.made import make_dataset

@@ -132,7 +132,7 @@ def test_recordings_are_cut_into_utterances(trained: Path, predictor: Predictor,
     assert "weather" in said and "film" in said and "train" in said
     run(trained, ["show", table["clip_id"].iloc[0], "--corpus", "talk", "--work", str(tmp_path / "work"),
                   "--out", str(tmp_path / "clip.png")])  # fmt: skip
-    for ending in ("csv", "json", "srt", "vtt", "svg", "png"):
+    for ending in ("csv", "json", "srt", "vtt"):
         write(table, predictor.pipeline.task, tmp_path / f"talk.{ending}")
     assert len(pd.read_csv(tmp_path / "talk.csv")) == len(table)
     rows = json.loads((tmp_path / "talk.json").read_text())
@@ -156,6 +156,9 @@ def test_sound_alone_texts_alone_and_what_can_not_be_read(trained: Path, predict
     assert "broken.mp4" in table.loc["broken", "message"] and "no picture" in table.loc["said", "message"]
     texts = predictor.texts(["I loved it.", "<b>好</b>"])
     assert texts["prediction"].between(-3, 3).all() and texts["text"].tolist() == ["I loved it.", "<b>好</b>"]
+    write(table.reset_index(), predictor.pipeline.task, tmp_path / "t.json")
+    rows = {row["clip_id"]: row for row in json.loads((tmp_path / "t.json").read_text(), parse_constant=pytest.fail)}
+    assert rows["broken"]["probabilities"] is None and rows["broken"]["end_s"] is None
     with pytest.raises(UserError, match="subtitles are of one recording"):
         write(texts, predictor.pipeline.task, tmp_path / "texts.srt")
 
@@ -163,9 +166,11 @@ def test_sound_alone_texts_alone_and_what_can_not_be_read(trained: Path, predict
 def test_command(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "videos", tmp_path / "many")
     done = run(trained, ["predict", str(tmp_path / "many"), "talk.mp4", "--adapter", "adapter", "--whole",
-                         "-o", str(tmp_path / "a.csv"), "-o", str(tmp_path / "a.svg")])  # fmt: skip
+                         "-o", str(tmp_path / "a.csv"), "--plot", str(tmp_path / "a.svg")])  # fmt: skip
     assert "clip3.mp4" in done.stdout and "80 % between" in done.stdout and "words recognised" in done.stderr
-    assert len(pd.read_csv(tmp_path / "a.csv")) == 7
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert len(table) == 7 and (table["start_s"] == 0).all() and (table["end_s"] > 2).all()
+    assert "clip3.mp4" in (tmp_path / "a.svg").read_text()
     done = run(trained, ["predict", "--adapter", "adapter", "--text", "It was [bold]great[/bold]."])
     assert "It was [bold]great[/bold]." in done.stdout
 

@@ -91,7 +91,11 @@ class Hub(Replies):
             ]
             answer = {"files": files}
         elif "/commit/" in self.path:
-            answer = {"commitUrl": "http://hub/ana/mine/commit/1", "commitOid": "1" * 40, "hookOutput": ""}
+            answer = {
+                "commitUrl": f"http://{self.headers['Host']}/ana/mine/commit/1",
+                "commitOid": "1" * 40,
+                "hookOutput": "",
+            }
         body = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -116,7 +120,7 @@ def test_push_sends_the_whole_adapter(tmp_path: Path, tiny_llm: Path) -> None:
         card(tmp_path, adapter)
         done = push(adapter, hub)
     assert done.returncode == 0, done.stderr
-    assert "http://hub/ana/mine/commit/1" in done.stdout
+    assert f"{hub}/ana/mine/commit/1" in done.stdout
     (commit,) = [lines for path, lines in Hub.asked if "/commit/" in path]
     files = {
         line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in commit if line["key"] == "file"

@@ -18,7 +18,7 @@ from mse.config import FacialSettings, OpenSmileSettings, SegmentSettings, Trans
 from mse.corpus import MANIFEST_COLUMNS, write_manifest
 from mse.errors import UserError
 from mse.extract import acoustic_shard, facial_shard
-from mse.fonts import font_families
+from mse.plots.fonts import font_families
 from mse.quality import make_quality
 from mse.rows import read_shard
 from mse.segment import segment_shard

@@ -17,7 +17,9 @@ from mse.backbones.llm import FrozenLLM
 from mse.config import AdapterSettings, Backbone, Classes, Intensity, TrainSettings
 from mse.errors import UserError
 from mse.metrics import Scorer
-from mse.plots import coverage, predictions, training
+from mse.plots.answers import predictions
+from mse.plots.corpus import quality
+from mse.plots.runs import training
 from mse.predictions import answer_split, read_predictions
 from mse.score import score
 from mse.sealed import seal
@@ -221,8 +223,8 @@ def test_figures_are_drawn_the_same_twice(run: Callable[..., Path], tmp_path: Pa
     for out in ("a", "b"):
         training([folder / "history.csv"], tmp_path / out / "training.svg")
         predictions([folder / "predictions.csv"], folder.parent / "dataset.h5", tmp_path / out / "predictions.svg")
-        coverage(tmp_path / "quality.csv", tmp_path / out / "coverage.svg")
-    for name in ("training", "predictions", "coverage"):
+        quality(tmp_path / "quality.csv", tmp_path / out / "quality.svg")
+    for name in ("training", "predictions", "quality"):
         first, second = ((tmp_path / out / f"{name}.svg").read_bytes() for out in ("a", "b"))
         assert first == second and b"</svg>" in first
 

@@ -37,7 +37,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], P
 @pytest.fixture(scope="module")
 def finished(checkout: Path) -> Path:
     figures = [
-        f"results/demo/smollm2/figures/{name}.svg" for name in ("training", "predictions", "coverage", "comparison")
+        f"results/demo/smollm2/figures/{name}.svg" for name in ("training", "predictions", "quality", "comparison")
     ]
     done = snakemake(checkout, *SHORT, "--", TABLE, *figures)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]

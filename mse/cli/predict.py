@@ -25,10 +25,9 @@ def predict(
     text: Annotated[list[str] | None, typer.Option(help="A text, in place of recordings; may be said again.")] = None,
     out: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--out", "-o", help="File to write: .csv, .json, .srt, .vtt, .svg, .png or .pdf; may be said again."
-        ),
+        typer.Option("--out", "-o", help="File to write: .csv, .json, .srt or .vtt (subtitles); may be said again."),
     ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Figure of the time axis to write: .svg, .png or .pdf.")] = None,
     whole: Annotated[bool, typer.Option("--whole", help="Each recording is one utterance; it is not cut.")] = False,
     cut: Annotated[
         str | None, typer.Option(help="Where utterances end (section `cut` of a corpus): a YAML file, or JSON text.")
@@ -48,11 +47,14 @@ def predict(
     words = config.settings(config.TranscribeSettings, transcribe) if transcribe else None
     if bool(recordings) == bool(text):
         raise UserError("mse predict: give either recordings or --text")
+    files = _media(recordings or [])
+    from mse.plots.timeline import require_timeline, timeline
     from mse.told import require_known, write
 
     for path in out or []:
-        require_known(path)
-    files = _media(recordings or [])
+        require_known(path, len(files))
+    if plot:
+        require_timeline(plot, len(files))
     from mse.predict import Predictor
 
     predictor = Predictor(adapter, llm, models, words, device)
@@ -60,6 +62,8 @@ def predict(
     _show(table, predictor.pipeline.task)
     for path in out or []:
         write(table, predictor.pipeline.task, path)
+    if plot:
+        timeline(table, predictor.pipeline.task, plot)
 
 
 def _media(given: list[Path]) -> list[Path]:

@@ -169,7 +169,7 @@ def table(
 @plot_app.command("labels")
 def plot_labels(dataset: DatasetIndex, out: Out) -> None:
     """How often each label stands in each split."""
-    from mse.plots import labels
+    from mse.plots.corpus import labels
 
     with made("plot labels", [out], inputs=[dataset]):
         labels(dataset, out)
@@ -182,7 +182,7 @@ def plot_calibration(
     out: Out,
 ) -> None:
     """Whether probabilities mean what they say, all seeds."""
-    from mse.plots import calibration
+    from mse.plots.answers import calibration
 
     with made("plot calibration", [out], inputs=[dataset, *predictions]):
         calibration(predictions, dataset, out)
@@ -194,7 +194,7 @@ def plot_training(
     out: Out,
 ) -> None:
     """Loss and validation error by epoch, all seeds."""
-    from mse.plots import training
+    from mse.plots.runs import training
 
     with made("plot training", [out], inputs=histories):
         training(histories, out)
@@ -207,25 +207,25 @@ def plot_predictions(
     out: Out,
 ) -> None:
     """Prediction against truth, all seeds."""
-    from mse.plots import predictions as draw
+    from mse.plots.answers import predictions as draw
 
     with made("plot predictions", [out], inputs=[dataset, *predictions]):
         draw(predictions, dataset, out)
 
 
-@plot_app.command("coverage")
-def plot_coverage(quality: Annotated[Path, typer.Argument(help="quality.csv.")], out: Out) -> None:
-    """Which share of each clip's frames could be measured."""
-    from mse.plots import coverage
+@plot_app.command("quality")
+def plot_quality(quality: Annotated[Path, typer.Argument(help="quality.csv.")], out: Out) -> None:
+    """How much of each clip could be measured, and how good its sound and words are."""
+    from mse.plots.corpus import quality as draw
 
-    with made("plot coverage", [out], inputs=[quality]):
-        coverage(quality, out)
+    with made("plot quality", [out], inputs=[quality]):
+        draw(quality, out)
 
 
 @plot_app.command("comparison")
 def plot_comparison(intervals: Annotated[Path, typer.Argument(help="intervals.csv.")], out: Out) -> None:
     """Each model's metrics with their 95 % intervals."""
-    from mse.plots import comparison
+    from mse.plots.runs import comparison
 
     with made("plot comparison", [out], inputs=[intervals]):
         comparison(intervals, out)

@@ -333,7 +333,7 @@ def everything(wildcards):
         described, folder = dataset(corpus), f"results/{experiment_name}"
         figures = ["training", "predictions", "calibration", "comparison", "labels"]
         figures += (
-            ["coverage"]
+            ["quality"]
             if described.needs_media and set(described.modalities) != {"text"}
             else []
         )

@@ -98,47 +98,47 @@ rule plot_predictions:
         "mse plot predictions {input.dataset:q} {input.predictions:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
-rule plot_coverage:
+rule plot_quality:
     input:
         "work/{dataset}/quality.csv",
     output:
         report(
-            "results/{dataset}/{backbone}/figures/coverage.{format}",
-            caption="../report/coverage.rst",
+            "results/{dataset}/{backbone}/figures/quality.{format}",
+            caption="../report/quality.rst",
             category="{dataset}",
             subcategory="{backbone}",
-            labels={"what": "coverage of features"},
+            labels={"what": "quality of clips and features"},
         ),
     log:
-        "logs/{dataset}/{backbone}/plot-coverage.{format}.log",
+        "logs/{dataset}/{backbone}/plot-quality.{format}.log",
     benchmark:
-        "benchmarks/{dataset}/{backbone}/plot-coverage.{format}.tsv"
+        "benchmarks/{dataset}/{backbone}/plot-quality.{format}.tsv"
     conda:
         "../../environment.yml"
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
     message:
-        "Drawing the coverage of {wildcards.dataset}"
+        "Drawing the quality of {wildcards.dataset}"
     shell:
-        "mse plot coverage {input:q} --out {output:q} 2>&1 | tee {log:q}"
+        "mse plot quality {input:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule plot_comparison:
     input:
-        "results/{dataset}/{backbone}/intervals.csv",
+        "results/{dataset}/{backbone}/{variant_folder}intervals.csv",
     output:
         report(
-            "results/{dataset}/{backbone}/figures/comparison.{format}",
+            "results/{dataset}/{backbone}/{variant_folder,(ablations/)?}figures/comparison.{format}",
             caption="../report/comparison.rst",
             category="{dataset}",
             subcategory="{backbone}",
-            labels={"what": "models beside each other"},
+            labels={"what": "{variant_folder}models beside each other"},
         ),
     log:
-        "logs/{dataset}/{backbone}/plot-comparison.{format}.log",
+        "logs/{dataset}/{backbone}/{variant_folder}plot-comparison.{format}.log",
     benchmark:
-        "benchmarks/{dataset}/{backbone}/plot-comparison.{format}.tsv"
+        "benchmarks/{dataset}/{backbone}/{variant_folder}plot-comparison.{format}.tsv"
     conda:
         "../../environment.yml"
     resources:
