@@ -4,20 +4,24 @@ With it the adapter answers for new recordings wherever its folder is taken: how
 the training clips' mean and deviation of each feature, the question put to the LLM, and which LLM that is.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 import mse
 from mse.atomic import replacing
-from mse.config import Backbone, Extraction, Section, Task, parse, read_yaml
+from mse.config import Backbone, Extraction, Section, Task, parse
 from mse.data import ClipDataset, Normaliser, task_of
 from mse.errors import UserError
 
 PIPELINE_NAME = "pipeline.json"  # beside config.json and adapter.safetensors
 FORMAT_VERSION = 1
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]  # of what becomes a folder
 
 
 class FeatureSet(Section):
@@ -43,12 +47,13 @@ class Pipeline(Section):
     prompt: str
     reads_text: bool
     extraction: Extraction | None
-    acoustic: dict[str, FeatureSet]
+    acoustic: dict[Name, FeatureSet]
     facial: FeatureSet | None
     standardised: bool
     clip_sd: float
-    llm: str
+    llm: Name
     backbone: Backbone
+    sha256: str = Field("", description="of everything else")
 
     @property
     def text_from_speech(self) -> bool:
@@ -97,8 +102,13 @@ def pipeline_of(dataset: ClipDataset, llm: str, backbone: Backbone) -> Pipeline:
         standardised=dataset.standardised,
         clip_sd=dataset.clip_sd,
         llm=llm,
-        backbone=backbone.model_copy(update={"corpora": {}, "train": {}}),
+        backbone=backbone.model_copy(update={"corpora": {}, "train": {}, "folder": _name_of(backbone.folder)}),
     )
+
+
+def _name_of(folder: Path | None) -> Path | None:
+    """Where an LLM lies on one machine is nobody else's business."""
+    return folder and Path(folder.name)
 
 
 def _described(dataset: ClipDataset, modality: str) -> Mapping[str, FeatureSet]:
@@ -117,15 +127,16 @@ def _described(dataset: ClipDataset, modality: str) -> Mapping[str, FeatureSet]:
 
 def write_pipeline(pipeline: Pipeline, folder: Path) -> None:
     """Write pipeline.json into an adapter's folder."""
+    values = pipeline.model_dump(mode="json", exclude={"sha256"})
     with replacing(folder / PIPELINE_NAME) as partial:
-        partial.write_text(pipeline.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(values | {"sha256": _digest(values)}, indent=1) + "\n", encoding="utf-8")
 
 
 def read_pipeline(folder: Path) -> Pipeline:
     """Read it.
 
     Raises:
-        UserError: the folder has none, or one of another version.
+        UserError: the folder has none, or one of another version, or one that was changed or damaged.
     """
     path = folder / PIPELINE_NAME
     if not path.is_file():
@@ -133,4 +144,23 @@ def read_pipeline(folder: Path) -> Pipeline:
             f"{folder}: no {PIPELINE_NAME}, which says how to extract features; `mse train` writes one, an adapter of "
             "the published code has none: extract with the workflow, and answer with `mse answer`"
         )
-    return parse(Pipeline, read_yaml(path), str(path))
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as e:
+        raise UserError(f"{path}: can't be read as JSON ({e}); copy it again, or train anew") from e
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{path}: format version {version}, expected {FORMAT_VERSION}: made by another version of mse, or damaged; "
+            "train anew, or use the version that made it"
+        )
+    pipeline = parse(Pipeline, values, str(path))
+    if _digest({name: value for name, value in values.items() if name != "sha256"}) != pipeline.sha256:
+        raise UserError(
+            f"{path}: not what was saved with the adapter: damaged, or changed; copy it again, or train anew"
+        )
+    return pipeline
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mse.adapter import MSEAdapter
+from mse.adapter import AdapterConfig, MSEAdapter
+from mse.adapter.model import CONFIG_NAME
 from mse.answer import answer
 from mse.backbones.llm import FrozenLLM
 from mse.backbones.places import MODELS
@@ -26,7 +27,7 @@ from mse.data import Clips, Example
 from mse.errors import UserError
 from mse.labels import label_text
 from mse.new_clips import NewClips, extract
-from mse.pipeline import Pipeline, read_pipeline
+from mse.pipeline import PIPELINE_NAME, Pipeline, read_pipeline
 from mse.predictions import check_llm, shown_label
 from mse.progress import say
 from mse.ready import load_llm, reproducible
@@ -79,6 +80,7 @@ class Predictor:
         self.adapter = MSEAdapter.from_pretrained(self.folder)
         self.pipeline = read_pipeline(self.folder)
         config, backbone = self.adapter.config, self.pipeline.backbone
+        _check_together(config, self.pipeline, self.folder)
         self.llm_folder = Path(llm) if llm else models / (backbone.model or self.pipeline.llm)
         if not (self.llm_folder / "config.json").is_file():
             raise UserError(
@@ -167,12 +169,24 @@ class Predictor:
         return self._llm
 
 
+def _check_together(config: AdapterConfig, pipeline: Pipeline, folder: Path) -> None:
+    """Refuse a pipeline.json of another adapter."""
+    for modality, width in (("acoustic", config.acoustic_width), ("facial", config.facial_width)):
+        sets = pipeline.sets(modality)
+        digest = "+".join(made.settings_digest for made in sets)
+        if digest != config.feature_digests.get(modality, "") or sum(len(made.mean) for made in sets) != width:
+            raise UserError(
+                f"{folder / PIPELINE_NAME}: of another adapter: its {modality} features are not those that "
+                f"{CONFIG_NAME} names; copy the folder whole, or train anew"
+            )
+
+
 def _times(clips: NewClips) -> pd.DataFrame:
     """When each utterance is, of a whole recording too, and whether it can be used."""
     table = clips.windows[["clip_id", "media", "start_s", "end_s"]].rename(columns={"media": "recording"})
     lasts = clips.rows["duration_s"].reset_index(drop=True)
     table["start_s"] = table["start_s"].fillna(0.0)
-    table["end_s"] = table["end_s"].fillna(lasts)
+    table["end_s"] = table["end_s"].fillna(lasts.where(lasts > 0))
     return pd.concat([table, clips.rows[["use", "message"]].fillna("").reset_index(drop=True)], axis=1)
 
 

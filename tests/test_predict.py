@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,9 @@ import yaml
 
 from mse import media
 from mse.adapter import MSEAdapter
-from mse.config import Classes
+from mse.config import Classes, parse
 from mse.errors import UserError
-from mse.pipeline import PIPELINE_NAME, read_pipeline
+from mse.pipeline import PIPELINE_NAME, Pipeline, read_pipeline, write_pipeline
 from mse.predict import Predictor
 from mse.store import Shard
 from mse.told import write
@@ -181,11 +182,33 @@ def test_adapter_moves_with_all_that_it_needs(trained: Path, predictor: Predicto
     pd.testing.assert_frame_equal(moved.texts(["so"]), predictor.texts(["so"]))
 
 
+def change(folder: Path, edit: Callable[[dict[str, Any]], object], seal: bool = False) -> None:
+    """Change pipeline.json, and seal it again as its writer would."""
+    said = json.loads((folder / PIPELINE_NAME).read_text())
+    edit(said)
+    (folder / PIPELINE_NAME).write_text(json.dumps(said))
+    if seal:
+        said.pop("sha256")
+        write_pipeline(parse(Pipeline, said, "changed"), folder)
+
+
+def climb(said: dict[str, Any]) -> None:
+    """Give a set a name that would lead out of the folder of features."""
+    said["acoustic"] = {"../../egemaps": said["acoustic"]["egemaps"]}
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda folder: (folder / PIPELINE_NAME).unlink(), "no pipeline.json, which says how to extract features"),
-        (lambda folder: (folder / PIPELINE_NAME).write_text("{}"), r"pipeline\.json.*"),
+        (lambda folder: (folder / PIPELINE_NAME).write_text("{}"), r"pipeline\.json: format version None, expected 1"),
+        (lambda folder: (folder / PIPELINE_NAME).write_text("{"), r"pipeline\.json: can't be read as JSON"),
+        (lambda folder: change(folder, lambda said: said.update(prompt="!")), "damaged, or changed"),
+        (lambda folder: change(folder, climb), "acoustic.*should match pattern"),
+        (
+            lambda folder: change(folder, lambda said: said.update(facial=None), seal=True),
+            "of another adapter: its facial",
+        ),
     ],
 )
 def test_adapters_that_know_no_extraction(

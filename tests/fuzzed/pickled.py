@@ -98,6 +98,7 @@ def weights(folder: Path) -> Readers:
 
     from mse.adapter import AdapterConfig, MSEAdapter
     from mse.adapter.published import import_published
+    from mse.pipeline import read_pipeline
     from mse.backbones.checkpoint import Checkpoint
     from mse.resume import STATE_NAME, Progress, load_state, save_state
     from tests.test_published import Published
@@ -176,8 +177,24 @@ def weights(folder: Path) -> Readers:
             {"x.pth": states[1]}, lambda p: import_published(p / "x.pth", p / "out"), (*BYTES, in_state)
         ),
         "adapter": Reader(adapter, MSEAdapter.from_pretrained, (*BYTES, *JSON, bomb)),
+        "what it goes with": Reader(described(folder), read_pipeline, (*BYTES, *JSON, bomb)),
         "checkpoint": Reader(llm, read_checkpoint, (*BYTES, *JSON, bomb)),
         "state of a run": Reader(
             {STATE_NAME: (folder / STATE_NAME).read_bytes()}, lambda p: load_state(p, "run", kept), BYTES
         ),
     }
+
+
+def described(folder: Path) -> dict[str, bytes]:
+    """pipeline.json of an adapter."""
+    from mse.config import Backbone, Extraction, Intensity
+    from mse.pipeline import PIPELINE_NAME, FeatureSet, Pipeline, write_pipeline
+
+    said = {"settings": {}, "settings_digest": "0", "feature_names": ["f"], "rate_hz": 10.0, "mean": [0.0]}
+    made = FeatureSet(**said, deviation=[1.0])
+    words = {"corpus": "made", "language": "en", "preamble": "", "prompt": "?", "llm": "tiny", "made_with": "0"}
+    backbone = Backbone(folder=folder, license="none", open_mark="[", close_mark="]")
+    facts = {"task": Intensity(), "extraction": Extraction(), "backbone": backbone, "acoustic": {"a": made}}
+    flags = {"format_version": 1, "reads_text": True, "standardised": True, "clip_sd": 5.0}
+    write_pipeline(Pipeline(**words, **facts, **flags, facial=made), folder)
+    return {PIPELINE_NAME: (folder / PIPELINE_NAME).read_bytes()}
