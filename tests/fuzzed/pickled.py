@@ -64,8 +64,8 @@ def pickles(folder: Path) -> Readers:
         other, protocol = swap_one(rng, tree, odd), rng.randrange(6)
         try:
             return pickle.dumps(other, protocol=protocol)
-        except ValueError:  # 10^5000 has too many digits for protocol 0
-            return pickle.dumps(other, protocol=1)
+        except ValueError:  # 10^5000 has too many digits for protocols 0 and 1
+            return pickle.dumps(other, protocol=2)
 
     mmsa = [pickle.dumps(whole, protocol=protocol) for protocol in (0, 2, 4)]
     records = {name: clips(name) for name in names}
