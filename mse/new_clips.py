@@ -131,6 +131,8 @@ def extract(
     Raises:
         UserError: a model is missing, or a stage failed.
     """
+    at_sentences = cut is not None and cut.at == "sentences"
+    _require_models(pipeline.extractors(transcribe.model if pipeline.reads_text or at_sentences else ""), models)
     segment = pipeline.extraction.segment if pipeline.extraction else SegmentSettings()
     whole = [(name, path.resolve()) for name, path in zip(_names(recordings), recordings, strict=True)]
     sound, facts = folder / "segments" / f"{SHARD}.h5", folder / "segments" / f"{SHARD}.csv"
@@ -156,6 +158,17 @@ def extract(
             job.result()
             say(f"{what} described" if what != "words" else "words recognised")
     _judge(folder, pipeline, facts)
+
+
+def _require_models(names: Sequence[str], models: Path) -> None:
+    """Tell all that is missing at once, before anything is computed."""
+    missing = [
+        name
+        for name in names
+        if not any(folder.is_dir() for folder in (models / name.replace("/", "--"), Path(name).expanduser()))
+    ]
+    if missing:
+        raise UserError(f"not in {models}: {', '.join(missing)}; `mse fetch {' '.join(missing)}` gets what is missing")
 
 
 @contextmanager

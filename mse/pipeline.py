@@ -15,12 +15,14 @@ from pydantic import Field
 
 import mse
 from mse.atomic import replacing
-from mse.config import Backbone, Extraction, Section, Task, parse
+from mse.config import Backbone, Extraction, Section, Task, TranscribeSettings, parse
 from mse.data import ClipDataset, Normaliser, task_of
 from mse.errors import UserError
 
 PIPELINE_NAME = "pipeline.json"  # beside config.json and adapter.safetensors
 FORMAT_VERSION = 1
+WORDS_BY = {"en": "whisper-tiny.en"}  # where the adapter's own clips came with text
+ANY_LANGUAGE = "whisper-base"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]  # of what becomes a folder
 
 
@@ -59,6 +61,18 @@ class Pipeline(Section):
     def text_from_speech(self) -> bool:
         """Whether the training clips' words were recognised, not given."""
         return self.extraction is not None and self.extraction.transcribe is not None
+
+    @property
+    def transcribe(self) -> TranscribeSettings:
+        """How words are recognised: as in training, or, where the corpus gave them, by a model for its language."""
+        if self.extraction and self.extraction.transcribe:
+            return self.extraction.transcribe
+        return TranscribeSettings(model=WORDS_BY.get(self.language, ANY_LANGUAGE))
+
+    def extractors(self, recogniser: str) -> list[str]:
+        """Names of the models that extract what it reads; `recogniser` is that of words, "" where none is needed."""
+        heard = [str(made.settings["model"]) for made in self.acoustic.values() if "model" in made.settings]
+        return [*(["face_landmarker"] if self.facial else []), *([recogniser] if recogniser else []), *heard]
 
     def sets(self, modality: str) -> list[FeatureSet]:
         """Its sets of a modality, in the order in which the adapter reads them."""

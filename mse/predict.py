@@ -36,8 +36,6 @@ from mse.share import adapter_folder
 LEADING = ["recording", "start_s", "end_s", "text", "prediction"]
 UTTERANCES = Cut(at="sentences")
 RANGE = (0.1, 0.9)  # quantiles of an intensity that are told
-WORDS_BY = {"en": "whisper-tiny.en"}  # where the adapter's own clips came with text
-ANY_LANGUAGE = "whisper-base"
 
 
 @dataclass
@@ -90,8 +88,7 @@ class Predictor:
         check_llm(self.adapter, self.llm_folder, backbone, self.folder)
         trained = config.train or TrainSettings()
         self.settings = trained.model_copy(update={"device": device} if device else {})
-        spoken = self.pipeline.extraction.transcribe if self.pipeline.extraction else None
-        self.transcribe = transcribe or spoken or _whisper_for(self.pipeline)
+        self.transcribe = transcribe or self.pipeline.transcribe
         self._llm: FrozenLLM | None = None
 
     def __call__(
@@ -194,10 +191,6 @@ def _how_to_get(name: str, backbone: Backbone) -> str:
     if backbone.model:
         return f"`mse fetch {backbone.model}` gets it"
     return f"make it ready as docs/llms.md says ({backbone.hub or backbone.folder}: `mse fetch {name}`)"
-
-
-def _whisper_for(pipeline: Pipeline) -> TranscribeSettings:
-    return TranscribeSettings(model=WORDS_BY.get(pipeline.language, ANY_LANGUAGE))
 
 
 def _quantiles(values: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]) -> tuple[Any, Any]:

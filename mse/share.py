@@ -1,7 +1,7 @@
 """Adapters that go elsewhere: a model card beside the weights, and the way to a hub."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +99,10 @@ def _what(adapter: MSEAdapter, pipeline: Pipeline) -> str:
 
 
 def _use(pipeline: Pipeline) -> str:
+    extractors = pipeline.extractors(pipeline.transcribe.model)
     return (
         "With `mse` installed, and this folder (or its name on a hub, after `mse fetch OWNER/NAME`) as ADAPTER:\n\n"
-        f"    mse fetch {pipeline.backbone.model or pipeline.llm}\n"
+        f"    mse fetch {' '.join([pipeline.backbone.model or pipeline.llm, *extractors])}\n"
         "    mse predict talk.mp4 --adapter ADAPTER\n\n"
         "or in Python:\n\n"
         "    from mse.predict import Predictor\n\n"
@@ -150,7 +151,7 @@ def _trained(adapter: MSEAdapter, pipeline: Pipeline, corpus: Dataset | None, ba
         ("its source", corpus.source if corpus else ""),
         ("its licence", corpus.license if corpus else ""),
         ("LLM", pipeline.llm),
-        ("where from", _source(pipeline.backbone)),
+        ("where from", _source(config.llm_source, pipeline.backbone)),
         ("its licence", (backbone or pipeline.backbone).license),
         ("seed", str(config.seed)),
         ("made with", f"mse {pipeline.made_with}"),
@@ -159,10 +160,12 @@ def _trained(adapter: MSEAdapter, pipeline: Pipeline, corpus: Dataset | None, ba
     return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {text} |" for name, text in rows if text)
 
 
-def _source(backbone: Backbone) -> str:
-    if backbone.hub:
-        return f"{backbone.hub}@{backbone.revision or 'newest'}"
-    return f"`{backbone.model}` of resources/models.yaml" if backbone.model else "a folder"
+def _source(made_from: Mapping[str, Any], backbone: Backbone) -> str:
+    """Where the LLM came from that the adapter was trained with; config.json has the digests of its files."""
+    hub = made_from.get("hub") or backbone.hub
+    if hub:
+        return f"{hub}@{made_from.get('commit') or made_from.get('revision') or backbone.revision or 'unknown'}"
+    return f"the Python package {made_from['wheel']}" if made_from.get("wheel") else "a folder of the author's"
 
 
 def _features(pipeline: Pipeline) -> str:

@@ -223,6 +223,10 @@ def test_adapters_that_know_no_extraction(
 def test_what_is_missing_is_named(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"models/llm: the adapter's LLM \(llm\) is not there"):
         Predictor(trained / "adapter", models=tmp_path / "models")
+    (tmp_path / "none").mkdir()
+    elsewhere = Predictor(trained / "adapter", llm=trained / "resources/models/llm", models=tmp_path / "none")
+    with pytest.raises(UserError, match=r"`mse fetch face_landmarker whisper-tiny\.en` gets what is missing"):
+        elsewhere([trained / "talk.mp4"])
     with pytest.raises(UserError, match=r"gone\.mp4: no such file"):
         predictor([tmp_path / "gone.mp4"])
     with pytest.raises(UserError, match=r"expected a name that ends in \.csv"):

@@ -59,6 +59,7 @@ def test_card_tells_what_the_adapter_is(tmp_path: Path, tiny_llm: Path) -> None:
     between = pd.read_csv(tmp_path / "intervals.csv")
     mae = between[between["reference"] & (between["metric"] == "mae")].iloc[0]
     assert f"MAE {mae['value']:.3f} ({mae['low']:.3f} to {mae['high']:.3f})" in text
+    assert "mse fetch tiny face_landmarker whisper-tiny.en\n" in text
     assert "a sentiment from -3 to 3" in text and "| seed | 1 |" in text and "On the 10 test clips" in text
     assert "- sound, None" not in text and "Limits" in text
 

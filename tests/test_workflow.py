@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 from typer.testing import CliRunner
 
 from mse import media
@@ -19,11 +21,15 @@ from mse.cli import app
 from mse.corpus import SPLITS
 from mse.data import ClipDataset
 from tests.checkout import CLIPS, SEEDS, SHORT, TABLE, check_out_demo, planned, snakemake
+from tests.chromium import opened, why_no_browser
 from tests.conftest import MODELS
 from tests.originals import write_chatglm
 
 ROWS = [("text-only", "mean"), ("text-only", "sd"), ("picture-only", "mean"), ("picture-only", "sd")]
 ROWS += [("zero-shot", "single"), ("linear", "single"), ("constant", "single")]
+
+
+FIGURES = ["training", "predictions", "calibration", "comparison", "labels", "quality"]
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +42,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], P
 
 @pytest.fixture(scope="module")
 def finished(checkout: Path) -> Path:
-    figures = [
-        f"results/demo/smollm2/figures/{name}.svg" for name in ("training", "predictions", "quality", "comparison")
-    ]
-    done = snakemake(checkout, *SHORT, "--", TABLE, *figures)
+    """What the workflow makes without a target."""
+    done = snakemake(checkout, *SHORT)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
-    assert all((checkout / figure).stat().st_size > 5000 for figure in figures)
+    result = checkout / TABLE
+    figures = {figure.stem for figure in result.parent.glob("figures/*.svg") if figure.stat().st_size > 5000}
+    assert figures == set(FIGURES)
+    assert all((result.parent / page).stat().st_size > 2000 for page in ("metrics.html", "browse.html"))
+    assert all((result.parent / f"seed-{seed}/adapter/README.md").is_file() for seed in (1, 2))
     return checkout
 
 
@@ -60,6 +68,39 @@ def test_table_has_all_rows(finished: Path) -> None:
     intervals = pd.read_csv(finished / TABLE.replace("metrics", "intervals"))
     assert len(intervals) == (3 + len(ROWS) - 2) * 8  # a line each metric of a model and decoding
     assert (intervals["low"] <= intervals["high"] + 1e-9)[intervals["low"].notna()].all()
+
+
+def test_report_has_everything_with_captions(finished: Path) -> None:
+    """One file, looked at in a browser: results by corpus and LLM, each with its caption, and how long rules took."""
+    done = snakemake(finished, *SHORT, "--report", "report.html")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    if reason := why_no_browser():
+        pytest.skip(reason)
+    with opened(finished / "report.html") as browser:
+        wait = WebDriverWait(browser, 30)
+
+        def shown(text: str) -> bool:
+            return text in browser.find_element(By.TAG_NAME, "body").text
+
+        def follow(name: str) -> None:
+            link = f"//*[self::a or self::button or self::span][normalize-space()='{name}']"
+            wait.until(lambda _: browser.find_elements(By.XPATH, link))
+            browser.find_elements(By.XPATH, link)[0].click()
+
+        wait.until(lambda _: shown("MSE-Adapters"))
+        follow("demo")
+        follow("smollm2")
+        wait.until(lambda _: shown("training curves"))
+        told = browser.find_element(By.TAG_NAME, "body").text
+        for what in (
+            "calibration",
+            "labels by split",
+            "models beside each other",
+            "table of metrics",
+            "clips, to look at",
+        ):
+            assert what in told
+        assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
 
 
 def test_predictions_carry_all_decodings_and_probabilities(finished: Path) -> None:
