@@ -18,12 +18,12 @@ h1 { font-size: 20px; font-weight: 600; margin: 0 0 4px; }
 p { color: #666; max-width: 62em; margin: 4px 0 14px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th { text-align: right; font-weight: 600; padding: 4px 16px 4px 0; border-bottom: 2px solid; vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; padding-right: 28px; }
+th:first-child, td:first-child { text-align: left; padding-right: 28px; white-space: nowrap; }
 td { text-align: right; padding: 5px 16px 5px 0; border-bottom: 1px solid #ddd; vertical-align: top; }
-td small { display: block; color: #666; font-size: 12px; }
+td small { display: block; color: #666; font-size: 12px; font-weight: 400; white-space: nowrap; }
 tr.reference td { background: #eef4f9; }
 td.best { font-weight: 700; }
-sup { color: #D55E00; }
+sup { color: #D55E00; line-height: 0; }
 """
 
 

@@ -131,7 +131,7 @@ def calibration(paths: Sequence[Path], dataset_path: Path, out: Path) -> None:
             texts = ("probability of the answer", "share that is right", f"expected calibration error {error:.3f}")
         else:
             levels, so = _coverage_of_quantiles(np.array([float(name[2:]) for name in told]), shares, truth)
-            axis.plot(levels, so, color=BLUE, linewidth=2)
+            axis.plot(levels, so, color=BLUE, linewidth=2, clip_on=False)
             texts = (
                 "quantile that is told",
                 "share of labels below it",

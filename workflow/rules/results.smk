@@ -54,7 +54,7 @@ rule plot_training:
             caption="../report/training.rst",
             category="{dataset}",
             subcategory="{backbone}",
-            labels={"what": "training curves"},
+            labels={"what": "training curves", "LLM": "{backbone}"},
         ),
     log:
         "logs/{dataset}/{backbone}/plot-training.{format}.log",
@@ -81,7 +81,7 @@ rule plot_predictions:
             caption="../report/predictions.rst",
             category="{dataset}",
             subcategory="{backbone}",
-            labels={"what": "predictions and labels"},
+            labels={"what": "predictions and labels", "LLM": "{backbone}"},
         ),
     log:
         "logs/{dataset}/{backbone}/plot-predictions.{format}.log",
@@ -107,7 +107,7 @@ rule plot_quality:
             caption="../report/quality.rst",
             category="{dataset}",
             subcategory="{backbone}",
-            labels={"what": "quality of clips and features"},
+            labels={"what": "quality of clips and features", "LLM": "{backbone}"},
         ),
     log:
         "logs/{dataset}/{backbone}/plot-quality.{format}.log",
@@ -133,7 +133,10 @@ rule plot_comparison:
             caption="../report/comparison.rst",
             category="{dataset}",
             subcategory="{backbone}",
-            labels={"what": "{variant_folder}models beside each other"},
+            labels={
+                "what": "{variant_folder}models beside each other",
+                "LLM": "{backbone}",
+            },
         ),
     log:
         "logs/{dataset}/{backbone}/{variant_folder}plot-comparison.{format}.log",
@@ -160,7 +163,7 @@ rule plot_calibration:
             caption="../report/calibration.rst",
             category="{dataset}",
             subcategory="{backbone}",
-            labels={"what": "calibration"},
+            labels={"what": "calibration", "LLM": "{backbone}"},
         ),
     log:
         "logs/{dataset}/{backbone}/plot-calibration.{format}.log",
@@ -186,7 +189,7 @@ rule plot_labels:
             caption="../report/labels.rst",
             category="{dataset}",
             subcategory="{backbone}",
-            labels={"what": "labels by split"},
+            labels={"what": "labels by split", "LLM": "{backbone}"},
         ),
     log:
         "logs/{dataset}/{backbone}/plot-labels.{format}.log",
@@ -213,7 +216,7 @@ rule table_page:
             caption="../report/metrics.rst",
             category="{dataset}",
             subcategory="{backbone}",
-            labels={"what": "{variant_folder}table of metrics"},
+            labels={"what": "{variant_folder}table of metrics", "LLM": "{backbone}"},
         ),
     log:
         "logs/{dataset}/{backbone}/{variant_folder}table-page.log",
@@ -242,7 +245,7 @@ rule browse:
             caption="../report/browse.rst",
             category="{dataset}",
             subcategory="{backbone}",
-            labels={"what": "clips, to look at"},
+            labels={"what": "clips, to look at", "LLM": "{backbone}"},
         ),
     log:
         "logs/{dataset}/{backbone}/browse.log",
