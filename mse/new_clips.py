@@ -18,10 +18,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from mse import progress
+from mse.assemble import MODALITIES
 from mse.clock import side_by_side
 from mse.config import Cut, FacialSettings, SegmentSettings, SpeechModelSettings, TranscribeSettings, acoustic_settings
 from mse.corpus import MANIFEST_COLUMNS, read_manifest, write_manifest
-from mse.data import Example
+from mse.data import Example, Normaliser
 from mse.errors import UserError
 from mse.fetch import model_folder
 from mse.pipeline import FeatureSet, Pipeline
@@ -32,6 +33,7 @@ from mse.store import Shard
 
 SHARD = "0000"
 NAME = "new"  # of the corpus that the recordings make up
+FAR_SD = 3.0
 PROCESSES = 2  # faces beside sound and words
 
 
@@ -44,6 +46,8 @@ class NewClips:
 
     Attributes:
         rows: of quality.csv, in the manifest's order.
+        far: by modality, the share of each clip's features whose mean is more than FAR_SD of the training frames'
+            deviations from theirs: 0 to 0.1 for clips of the same kind, more for what an adapter has never met.
     """
 
     def __init__(self, folder: Path, pipeline: Pipeline) -> None:
@@ -56,7 +60,8 @@ class NewClips:
         self.texts: list[str] = (
             [""] * len(self) if heard is None else heard.where(~unfit(self.rows, "text"), "").tolist()
         )
-        self._values = {modality: self._read(folder, pipeline, modality) for modality in ("acoustic", "facial")}
+        self.far = {modality: [0.0] * len(self) for modality in MODALITIES}
+        self._values = {modality: self._read(folder, pipeline, modality) for modality in MODALITIES}
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -88,8 +93,18 @@ class NewClips:
             if out or not any(map(len, found)):
                 clips.append(nothing)
             else:
-                clips.append(normal(side_by_side(found, [e.rate_hz for e in sets]) if len(found) > 1 else found[0]))
-        return clips
+                clips.append(side_by_side(found, [e.rate_hz for e in sets]) if len(found) > 1 else found[0])
+        self.far[modality] = [_far(values, normal) for values in clips]
+        return [normal(values) for values in clips]
+
+
+def _far(values: npt.NDArray[np.float32], normal: Normaliser) -> float:
+    if normal.mean is None or normal.deviation is None or not len(values):
+        return 0.0
+    measured = ~np.isnan(values).all(axis=0)
+    means = np.nanmean(values[:, measured], axis=0)
+    away_sd = np.abs(means - normal.mean[measured]) / normal.deviation[measured]
+    return round(float((away_sd > FAR_SD).sum() / values.shape[1]), 3)
 
 
 def _of_shard(path: Path, made: FeatureSet) -> list[npt.NDArray[np.float32]]:

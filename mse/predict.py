@@ -35,6 +35,7 @@ from mse.share import adapter_folder
 
 LEADING = ["recording", "start_s", "end_s", "text", "prediction"]
 UTTERANCES = Cut(at="sentences")
+UNLIKE = 0.1  # share of a clip's features far from the training clips', from which on it is said
 RANGE = (0.1, 0.9)  # quantiles of an intensity that are told
 
 
@@ -103,8 +104,8 @@ class Predictor:
 
         Returns:
             A row an utterance: recording, start_s, end_s, text, prediction; low and high (an intensity's 10 and 90 %
-            quantiles) or confidence (a class's probability); use and message (as in quality.csv); p_LABEL for each
-            legal label.
+            quantiles) or confidence (a class's probability); use and message (as in quality.csv); sound_unlike and
+            face_unlike (the share of its features that are far from the training clips'); p_LABEL for each legal label.
 
         Raises:
             UserError: a model is missing, or all stages of a recording failed.
@@ -141,7 +142,7 @@ class Predictor:
         assert answers.probabilities is not None  # `expected` needs them
         legal = labels.legal()
         found = pd.DataFrame(index=usable)
-        found["prediction"] = [shown_label(value, task) for value in answers.predictions[decoding]]
+        found["prediction"] = [shown_label(value, task) for value in answers.predictions[decoding].round(4)]
         if isinstance(task, Intensity):
             values = np.array([labels.read(text) for text in legal], np.float64)
             found["low"], found["high"] = _quantiles(values, answers.probabilities)
@@ -184,7 +185,14 @@ def _times(clips: NewClips) -> pd.DataFrame:
     lasts = clips.rows["duration_s"].reset_index(drop=True)
     table["start_s"] = table["start_s"].fillna(0.0)
     table["end_s"] = table["end_s"].fillna(lasts.where(lasts > 0))
-    return pd.concat([table, clips.rows[["use", "message"]].fillna("").reset_index(drop=True)], axis=1)
+    table["use"] = clips.rows["use"].to_numpy()
+    remarks = clips.rows["message"].fillna("").tolist()
+    for modality, what in (("acoustic", "sound"), ("facial", "face")):
+        table[f"{what}_unlike"] = clips.far[modality]
+        strange = f"the {what} is unlike the training clips', so that the answer may be no more than a guess"
+        seen = [strange if share > UNLIKE else "" for share in clips.far[modality]]
+        remarks = ["; ".join(filter(None, both)) for both in zip(remarks, seen, strict=True)]
+    return table.assign(message=remarks)
 
 
 def _how_to_get(name: str, backbone: Backbone) -> str:

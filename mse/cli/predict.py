@@ -12,6 +12,7 @@ from mse.errors import UserError
 
 SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".3gp"}
 SUFFIXES |= {".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac"}
+MOST_NAMED = 3  # clips with the same remark
 
 
 @app.command(rich_help_panel=MODEL)
@@ -95,7 +96,7 @@ def _show(table: Any, task: config.Task) -> None:
         for name in (["recording"] if several else []) + ["from", "to"]:
             grid.add_column(name, justify="left" if name == "recording" else "right")
     unsure = "80 % between" if isinstance(task, config.Intensity) else "next"
-    for name in ("prediction", unsure, "words", "remarks"):
+    for name in ("prediction", unsure, "words"):
         grid.add_column(name)
     for row in table.to_dict("records"):
         cells = []
@@ -103,9 +104,15 @@ def _show(table: Any, task: config.Task) -> None:
             cells = ([Path(row["recording"]).name] if several else []) + [
                 f"{row[name]:.1f}" for name in ("start_s", "end_s")
             ]
-        cells += [shown(row, task), _unsure(row, task), row["text"], row.get("message", "")]
+        cells += [shown(row, task), _unsure(row, task), row["text"]]
         grid.add_row(*map(Text, cells))  # as Text: markup in words stays what was said
-    Console().print(grid)
+    console = Console()
+    console.print(grid)
+    remarks = table[table["message"] != ""] if timed else table[:0]
+    for message, rows in remarks.groupby("message", sort=False):
+        named = ", ".join(rows["clip_id"][:MOST_NAMED])
+        more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
+        console.print(Text(f"{named}{more}: {message}"))
 
 
 def _unsure(row: Mapping[Any, Any], task: config.Task) -> str:

@@ -3,6 +3,7 @@
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -12,11 +13,11 @@ from mse.config import Classes, Intensity, Task
 from mse.errors import UserError
 from mse.plots.style import BLUE, COLOURS, GREY, ORANGE, drawing, require_figure, save
 
-NARROWEST_IN, WIDEST_IN, IN_A_SECOND = 11.0, 40.0, 0.15  # width of the time axis
+NARROWEST_IN, WIDEST_IN, IN_A_SECOND = 11.0, 40.0, 0.22  # width of the time axis
 LANE_IN, WORDS_IN, CLASS_IN = 1.7, 0.75, 0.3  # heights: of intensities, of what was said, of each class
 MOST = 50  # recordings in one figure
 SMALL, LINES = 7, 4  # of what was said: font size in points, lines
-LETTERS_AN_INCH = 17
+LETTERS_AN_INCH, SHORTEST = 15, 5  # letters; narrower utterances show none
 
 
 def require_timeline(out: Path, recordings: int) -> None:
@@ -69,6 +70,8 @@ def timeline(table: pd.DataFrame, task: Task, out: Path) -> None:
             _words(words, rows, width_in / length_s)
             for axis in (lane, words):
                 axis.set_xlim(0, length_s)
+            words.set(xticks=[], yticks=[], ylim=(0, 1))
+            words.spines[:].set_visible(False)
         axes[-1, 0].set_xlabel("seconds")
         save(figure, out)
 
@@ -82,7 +85,7 @@ def _intensities(axis: Axes, rows: pd.DataFrame, task: Intensity) -> None:
         width_s, likely = row["end_s"] - row["start_s"], row["high"] - row["low"]
         axis.add_patch(Rectangle((row["start_s"], row["low"]), width_s, likely, color=colour, alpha=0.18, lw=0))
         axis.hlines(row["prediction"], row["start_s"], row["end_s"], color=colour, linewidth=3)
-    axis.set(ylim=(task.low, task.high), ylabel="sentiment")
+    axis.set(ylim=(task.low, task.high), yticks=np.linspace(task.low, task.high, 7), ylabel="sentiment")
 
 
 def _emotions(axis: Axes, rows: pd.DataFrame, task: Classes) -> None:
@@ -102,7 +105,6 @@ def _words(axis: Axes, rows: pd.DataFrame, in_a_second: float) -> None:
     """What was said, as much as fits under each utterance."""
     for row in rows.to_dict("records"):
         letters = int((row["end_s"] - row["start_s"]) * in_a_second * LETTERS_AN_INCH)
-        lines = textwrap.wrap(str(row["text"]), letters, max_lines=LINES, placeholder="…") if letters > 3 else []
-        axis.text(row["start_s"], 0.95, "\n".join(lines), fontsize=SMALL, va="top", clip_on=True)
-    axis.set(ylim=(0, 1), yticks=[])
-    axis.spines[:].set_visible(False)
+        if letters > SHORTEST:
+            said = textwrap.wrap(str(row["text"]), letters, max_lines=LINES, placeholder="…", break_long_words=False)
+            axis.text(row["start_s"], 0.95, "\n".join(said), fontsize=SMALL, va="top", clip_on=True)
