@@ -253,3 +253,15 @@ def test_settings_from_the_command_line(tmp_path: Path) -> None:
     assert config.settings(config.FacialSettings, str(tmp_path / "s.yaml")).rate_hz == 7
     with pytest.raises(UserError, match="FacialSettings: not valid JSON"):
         config.settings(config.FacialSettings, "{rate")
+
+
+def test_null_said_as_text_is_none() -> None:
+    """As Snakemake's --config says it."""
+    said = {"acoustic": {"egemaps": "null", "emobase": {"feature_set": "emobase"}}, "seeds": ["1", "null"]}
+    assert config.with_nulls(said) == {
+        "acoustic": {"egemaps": None, "emobase": {"feature_set": "emobase"}},
+        "seeds": ["1", None],
+    }
+    assert set(
+        config.parse(config.Config, config.with_nulls({"acoustic": said["acoustic"]}), "--config").acoustic_sets
+    ) == {"emobase"}

@@ -28,7 +28,7 @@ from mse.config.files import (
     segment_settings,
     write_schemas,
 )
-from mse.config.section import Section, parse, read_yaml, settings
+from mse.config.section import Section, parse, read_yaml, settings, with_nulls
 from mse.config.settings import (
     AcousticSettings,
     AdapterSettings,
@@ -88,5 +88,6 @@ __all__ = [
     "read_yaml",
     "segment_settings",
     "settings",
+    "with_nulls",
     "write_schemas",
 ]

@@ -147,6 +147,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+def with_nulls(values: Any) -> Any:
+    """The same with None for the text "null": what reads every value as text, as Snakemake's --config, has no other."""
+    if isinstance(values, Mapping):
+        return {key: with_nulls(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [with_nulls(value) for value in values]
+    return None if values == "null" else values
+
+
 def _shortened(told: object) -> str:
     """For messages: text of any length, of which the beginning says enough."""
     text = str(told)

@@ -43,11 +43,15 @@ def checked(function, *arguments):
         raise WorkflowError(str(e)) from e
 
 
+# Snakemake reads whatever --config says as text, null too.
 CONFIG = checked(
-    mse_config.parse, mse_config.Config, config, "config/config.yaml or --config"
+    mse_config.parse,
+    mse_config.Config,
+    mse_config.with_nulls(config),
+    "config/config.yaml or --config",
 )
 # What --config and --configfile say for one run outweighs every file.
-SAID = workflow.config_settings.overwrite_config
+SAID = mse_config.with_nulls(workflow.config_settings.overwrite_config)
 MODELS = str(places.MODELS)
 SPEECH_MODEL_THREADS = 2  # part of what makes numbers reproducible
 DEMO = "demo"  # the one corpus that is made here
