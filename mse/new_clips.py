@@ -1,40 +1,21 @@
-"""Clips of new recordings, extracted by the workflow's own stages in a folder laid out as the workflow's.
+"""Clips of new recordings, as an adapter reads them."""
 
-So `mse show` and `mse browse` can look at it afterwards, and every number is the one that the workflow would make.
-"""
-
-import json
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from mse import progress
 from mse.assemble import MODALITIES
 from mse.clock import side_by_side
-from mse.config import Cut, FacialSettings, SegmentSettings, SpeechModelSettings, TranscribeSettings, acoustic_settings
-from mse.corpus import MANIFEST_COLUMNS, read_manifest, write_manifest
+from mse.corpus import read_manifest
 from mse.data import Example, Normaliser
 from mse.errors import UserError
-from mse.fetch import model_folder
+from mse.new_recordings import shard_paths
 from mse.pipeline import FeatureSet, Pipeline
-from mse.progress import say
-from mse.quality import make_quality, read_quality, unfit
-from mse.rows import read_shard
+from mse.quality import read_quality, unfit
 from mse.store import Shard
 
-SHARD = "0000"
-NAME = "new"  # of the corpus that the recordings make up
 FAR_SD = 3.0
-PROCESSES = 2  # faces beside sound and words
 
 
 class NewClips:
@@ -116,182 +97,3 @@ def _of_shard(path: Path, made: FeatureSet) -> list[npt.NDArray[np.float32]]:
             )
         empty = np.zeros((0, len(made.mean)), np.float32)
         return [clip.values.astype(np.float32) if clip.status.usable and clip.valid.any() else empty for clip in shard]
-
-
-def shard_paths(folder: Path, pipeline: Pipeline, modality: str) -> list[Path]:
-    """Where the shard of each set of a modality lies."""
-    if modality == "facial":
-        return [folder / "features" / "facial" / f"{SHARD}.h5"] if pipeline.facial else []
-    return [folder / "features" / "acoustic" / name / f"{SHARD}.h5" for name in pipeline.acoustic]
-
-
-def extract(
-    recordings: Sequence[Path],
-    folder: Path,
-    pipeline: Pipeline,
-    transcribe: TranscribeSettings,
-    cut: Cut | None,
-    models: Path,
-) -> None:
-    """Cut, describe and transcribe recordings as the clips were that an adapter was trained on.
-
-    Args:
-        recordings: media files.
-        folder: to fill; laid out as work/CORPUS.
-        pipeline: what the adapter must be given.
-        transcribe: how to recognise words, where the adapter reads any.
-        cut: where to cut recordings into utterances; None: each is one.
-        models: folder of all fetched models.
-
-    Raises:
-        UserError: a model is missing, or a stage failed.
-    """
-    at_sentences = cut is not None and cut.at == "sentences"
-    _require_models(pipeline.extractors(transcribe.model if pipeline.reads_text or at_sentences else ""), models)
-    segment = pipeline.extraction.segment if pipeline.extraction else SegmentSettings()
-    whole = [(name, path.resolve()) for name, path in zip(_names(recordings), recordings, strict=True)]
-    sound, facts = folder / "segments" / f"{SHARD}.h5", folder / "segments" / f"{SHARD}.csv"
-    with _workers(folder / "extraction.log") as run:
-        rows = [(name, str(path), np.nan, np.nan) for name, path in whole]
-        if cut:
-            rows = run(_cut, rows, folder, cut, transcribe, pipeline.language, models).result()
-            say(f"{len(rows)} utterances in {len(whole)} recordings")
-        table = pd.DataFrame(rows, columns=["clip_id", "media", "start_s", "end_s"])
-        table = table.assign(split="test", speaker="", text="", label="", shard=SHARD)
-        nobody = pd.DataFrame({"clip_id": [], "reason": []})
-        write_manifest(table[MANIFEST_COLUMNS], nobody, folder / "manifest.csv")
-        run(_segment, folder / "manifest.csv", sound, facts, segment).result()
-        say("sound cut")
-        jobs = {}
-        if pipeline.facial:
-            jobs["faces"] = run(_facial, facts, sound, folder, pipeline.facial, models)
-        if pipeline.reads_text:
-            jobs["words"] = run(_transcribe, sound, folder, pipeline.language, transcribe, models)
-        for name, made in pipeline.acoustic.items():
-            jobs[f"sound by {name}"] = run(_acoustic, sound, folder, name, made, models)
-        for what, job in jobs.items():
-            job.result()
-            say(f"{what} described" if what != "words" else "words recognised")
-    _judge(folder, pipeline, facts)
-
-
-def _require_models(names: Sequence[str], models: Path) -> None:
-    """Tell all that is missing at once, before anything is computed."""
-    missing = [
-        name
-        for name in names
-        if not any(folder.is_dir() for folder in (models / name.replace("/", "--"), Path(name).expanduser()))
-    ]
-    if missing:
-        raise UserError(f"not in {models}: {', '.join(missing)}; `mse fetch {' '.join(missing)}` gets what is missing")
-
-
-@contextmanager
-def _workers(log: Path) -> Iterator[Callable[..., "Future[Any]"]]:
-    """Processes that do one stage after another; what their libraries say goes to a log."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # as Snakemake has it for these stages
-    try:
-        # Spawned: MediaPipe's and torch's threads do not survive a fork.
-        with ProcessPoolExecutor(PROCESSES, get_context("spawn"), _apart, (log,)) as pool:
-            yield pool.submit
-    finally:
-        os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
-
-
-def _apart(log: Path) -> None:
-    """Progress still goes to standard error, what C++ libraries write there to a log."""
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    progress.bars = False
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(handle, 2)
-    os.close(handle)
-
-
-def _names(recordings: Sequence[Path]) -> list[str]:
-    """A name for each recording: that of its file, with a number where two are alike."""
-    names: list[str] = []
-    for path in recordings:
-        name, number = path.stem, 2
-        while name in names:
-            name, number = f"{path.stem}_{number}", number + 1
-        names.append(name)
-    return names
-
-
-def _cut(
-    rows: Sequence[tuple[str, str, float, float]],
-    folder: Path,
-    cut: Cut,
-    transcribe: TranscribeSettings,
-    language: str,
-    models: Path,
-) -> list[tuple[str, str, float, float]]:
-    from mse.features.speech import Recogniser
-    from mse.rows import Window
-    from mse.utterances import cut_shard, read_utterances
-
-    recognise = (
-        Recogniser(transcribe, model_folder(transcribe.model, models), language) if cut.at == "sentences" else None
-    )
-    cut_shard([Window(*row, SHARD) for row in rows], folder / "utterances.csv", cut, recognise)
-    found = read_utterances(folder / "utterances.csv")
-    utterances = []
-    for name, media, _, _ in rows:
-        spans = found[(found["recording"] == name) & found["start_s"].notna()]
-        times = list(zip(spans["start_s"], spans["end_s"], strict=True))
-        utterances += [(f"{name}_{n:04d}", media, *span) for n, span in enumerate(times, 1)] or [
-            (name, media, np.nan, np.nan)  # without speech it stays whole, and quality.csv says what it is
-        ]
-    return utterances
-
-
-def _segment(manifest: Path, sound: Path, facts: Path, settings: SegmentSettings) -> None:
-    from mse.segment import segment_shard
-
-    segment_shard(read_shard(manifest, SHARD), sound, facts, NAME, settings)
-
-
-def _acoustic(sound: Path, folder: Path, name: str, made: FeatureSet, models: Path) -> None:
-    from mse.extract import acoustic_shard
-
-    said = {key: value for key, value in made.settings.items() if key != "weights_digest"}
-    settings = acoustic_settings(json.dumps(said))
-    model = model_folder(settings.model, models) if isinstance(settings, SpeechModelSettings) else None
-    acoustic_shard(sound, folder / "features" / "acoustic" / name / f"{SHARD}.h5", settings, model)
-
-
-def _facial(facts: Path, sound: Path, folder: Path, made: FeatureSet, models: Path) -> None:
-    from mse.extract import facial_shard
-
-    settings = FacialSettings.model_validate(made.settings)
-    model = models / "face_landmarker" / "face_landmarker.task"
-    facial_shard(facts, sound, folder / "features" / "facial" / f"{SHARD}.h5", NAME, settings, model)
-
-
-def _transcribe(sound: Path, folder: Path, language: str, settings: TranscribeSettings, models: Path) -> None:
-    from mse.transcribe import transcribe_shard
-
-    out = folder / "transcripts" / f"{SHARD}.csv"
-    transcribe_shard(sound, out, language, settings, model_folder(settings.model, models))
-
-
-def _judge(folder: Path, pipeline: Pipeline, facts: Path) -> None:
-    """quality.csv of the clips; no limit is set, as for the training clips by default."""
-    shards = {
-        f"acoustic/{name}": [path]
-        for name, path in zip(pipeline.acoustic, shard_paths(folder, pipeline, "acoustic"), strict=True)
-    }
-    if pipeline.facial:
-        shards["facial"] = shard_paths(folder, pipeline, "facial")
-    heard = [folder / "transcripts" / f"{SHARD}.csv"] if pipeline.reads_text else []
-    make_quality(
-        folder / "manifest.csv",
-        [facts],
-        shards,
-        heard,
-        "asr" if heard else "none",
-        folder / "quality.csv",
-        pipeline.language,
-    )

@@ -26,7 +26,8 @@ from mse.config import Backbone, Classes, Cut, Intensity, TrainSettings, Transcr
 from mse.data import Clips, Example
 from mse.errors import UserError
 from mse.labels import label_text
-from mse.new_clips import NewClips, extract
+from mse.new_clips import NewClips
+from mse.new_recordings import extract
 from mse.pipeline import PIPELINE_NAME, Pipeline, read_pipeline
 from mse.predictions import check_llm, shown_label
 from mse.progress import say
