@@ -108,8 +108,9 @@ def _show(table: Any, task: config.Task) -> None:
         grid.add_row(*map(Text, cells))  # as Text: markup in words stays what was said
     console = Console()
     console.print(grid)
-    remarks = table[table["message"] != ""] if timed else table[:0]
-    for message, rows in remarks.groupby("message", sort=False):
+    if not timed:
+        return
+    for message, rows in table[table["message"] != ""].groupby("message", sort=False):
         named = ", ".join(rows["clip_id"][:MOST_NAMED])
         more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
         console.print(Text(f"{named}{more}: {message}"))

@@ -14,7 +14,7 @@ from mse.errors import UserError
 from mse.plots.style import BLUE, COLOURS, GREY, ORANGE, drawing, require_figure, save
 
 NARROWEST_IN, WIDEST_IN, IN_A_SECOND = 11.0, 40.0, 0.22  # width of the time axis
-LANE_IN, WORDS_IN, CLASS_IN = 1.7, 0.75, 0.3  # heights: of intensities, of what was said, of each class
+LANE_IN, WORDS_IN, CLASS_IN = 1.7, 0.55, 0.3  # heights: of intensities, of what was said, of each class
 MOST = 50  # recordings in one figure
 SMALL, LINES = 7, 4  # of what was said: font size in points, lines
 LETTERS_AN_INCH, SHORTEST = 15, 5  # letters; narrower utterances show none
