@@ -36,6 +36,23 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def require_place(path: Path) -> None:
+    """Make sure that a file can be made, before hours are spent on what it will hold; its folder is made.
+
+    Raises:
+        UserError: it can't.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = _partial(path)
+        partial.touch()
+        partial.unlink()
+    except OSError as e:
+        raise UserError(f"{path}: can't be written ({e.strerror}); name another place") from e
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; expected the name of a file")
+
+
 @contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
     """Give a folder beside `target`; it takes target's place when the block ends without an error.

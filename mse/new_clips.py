@@ -41,6 +41,7 @@ class NewClips:
         self.texts: list[str] = (
             [""] * len(self) if heard is None else heard.where(~unfit(self.rows, "text"), "").tolist()
         )
+        self._normal = {modality: pipeline.normaliser(modality) for modality in MODALITIES}
         self.far = {modality: [0.0] * len(self) for modality in MODALITIES}
         self._values = {modality: self._read(folder, pipeline, modality) for modality in MODALITIES}
 
@@ -52,19 +53,17 @@ class NewClips:
             self.clip_ids[index],
             self.texts[index],
             float("nan"),
-            self._values["acoustic"][index],
-            self._values["facial"][index],
+            *(self._normal[modality](self._values[modality][index]) for modality in MODALITIES),
         )
 
     def _read(self, folder: Path, pipeline: Pipeline, modality: str) -> list[npt.NDArray[np.float32]]:
-        """The features of each clip, (T, D), T = 0 for a clip without any."""
+        """The features of each clip as measured, (T, D), T = 0 for a clip without any."""
         sets = pipeline.sets(modality)
         width = sum(len(each.mean) for each in sets)
         nothing = np.zeros((0, width), np.float32)
         if not sets:
             return [nothing] * len(self)
         left_out = unfit(self.rows, modality).to_numpy()
-        normal = pipeline.normaliser(modality)
         parts = [
             _of_shard(path, each) for path, each in zip(shard_paths(folder, pipeline, modality), sets, strict=True)
         ]
@@ -75,8 +74,8 @@ class NewClips:
                 clips.append(nothing)
             else:
                 clips.append(side_by_side(found, [e.rate_hz for e in sets]) if len(found) > 1 else found[0])
-        self.far[modality] = [_far(values, normal) for values in clips]
-        return [normal(values) for values in clips]
+        self.far[modality] = [_far(values, self._normal[modality]) for values in clips]
+        return clips
 
 
 def _far(values: npt.NDArray[np.float32], normal: Normaliser) -> float:

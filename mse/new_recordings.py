@@ -9,7 +9,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import chain, count
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +20,23 @@ import numpy as np
 import pandas as pd
 
 from mse import progress
-from mse.config import Cut, FacialSettings, SegmentSettings, SpeechModelSettings, TranscribeSettings, acoustic_settings
+from mse.config import (
+    Cut,
+    Extraction,
+    FacialSettings,
+    QualitySettings,
+    SegmentSettings,
+    SpeechModelSettings,
+    TranscribeSettings,
+    acoustic_settings,
+)
 from mse.corpus import MANIFEST_COLUMNS, write_manifest
 from mse.errors import UserError
 from mse.fetch import model_folder
 from mse.progress import say
 from mse.quality import make_quality
 from mse.rows import read_shard
+from mse.stages import SPEECH_MODEL_THREADS
 
 if TYPE_CHECKING:
     from mse.pipeline import Pipeline
@@ -32,6 +44,7 @@ if TYPE_CHECKING:
 SHARD = "0000"
 NAME = "new"  # of the corpus that the recordings make up
 PROCESSES = 2  # faces beside sound and words
+LAST_LINES = 5  # of a log
 
 
 def shard_paths(folder: Path, pipeline: "Pipeline", modality: str) -> list[Path]:
@@ -48,35 +61,37 @@ def extract(
     transcribe: TranscribeSettings,
     cut: Cut | None,
     models: Path,
+    device: str,
 ) -> None:
     """Cut, describe and transcribe recordings as the clips were that an adapter was trained on.
 
     Args:
         recordings: media files.
-        folder: to fill; laid out as work/CORPUS.
+        folder: to fill, new or empty; laid out as work/CORPUS.
         pipeline: what the adapter must be given.
         transcribe: how to recognise words, where the adapter reads any.
         cut: where to cut recordings into utterances; None: each is one.
         models: folder of all fetched models.
+        device: of speech models: auto, cpu or cuda.
 
     Raises:
-        UserError: a model is missing, or a stage failed.
+        UserError: the folder holds something, a model is missing, or a stage failed.
     """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"{folder}: holds other things, which would be lost; name another folder, or empty this one")
     at_sentences = cut is not None and cut.at == "sentences"
     _require_models(pipeline.extractors(transcribe.model if pipeline.reads_text or at_sentences else ""), models)
-    segment = pipeline.extraction.segment if pipeline.extraction else SegmentSettings()
-    whole = [(name, path.resolve()) for name, path in zip(_names(recordings), recordings, strict=True)]
+    noted = pipeline.extraction or Extraction()
     sound, facts = folder / "segments" / f"{SHARD}.h5", folder / "segments" / f"{SHARD}.csv"
     with _workers(folder / "extraction.log") as run:
-        rows = [(name, str(path), np.nan, np.nan) for name, path in whole]
+        rows = [(name, str(path), np.nan, np.nan) for name, path in zip(_names(recordings), recordings, strict=True)]
         if cut:
             rows = run(_cut, rows, folder, cut, transcribe, pipeline.language, models).result()
-            say(f"{len(rows)} utterances in {len(whole)} recordings")
         table = pd.DataFrame(rows, columns=["clip_id", "media", "start_s", "end_s"])
         table = table.assign(split="test", speaker="", text="", label="", shard=SHARD)
         nobody = pd.DataFrame({"clip_id": [], "reason": []})
         write_manifest(table[MANIFEST_COLUMNS], nobody, folder / "manifest.csv")
-        run(_segment, folder / "manifest.csv", sound, facts, segment).result()
+        run(_segment, folder / "manifest.csv", sound, facts, noted.segment).result()
         say("sound cut")
         jobs = {}
         if pipeline.facial:
@@ -84,11 +99,11 @@ def extract(
         if pipeline.reads_text:
             jobs["words"] = run(_transcribe, sound, folder, pipeline.language, transcribe, models)
         for name, made in pipeline.acoustic.items():
-            jobs[f"sound by {name}"] = run(_acoustic, sound, folder, name, made.settings, models)
+            jobs[f"sound by {name}"] = run(_acoustic, sound, folder, name, made.settings, models, device)
         for what, job in jobs.items():
             job.result()
             say(f"{what} described" if what != "words" else "words recognised")
-    _judge(folder, pipeline, facts)
+    _judge(folder, pipeline, facts, noted.quality)
 
 
 def _require_models(names: Sequence[str], models: Path) -> None:
@@ -108,11 +123,16 @@ def _workers(log: Path) -> Iterator[Callable[..., "Future[Any]"]]:
     log.parent.mkdir(parents=True, exist_ok=True)
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # as Snakemake has it for these stages
+    # Spawned: MediaPipe's and torch's threads do not survive a fork.
+    pool = ProcessPoolExecutor(PROCESSES, get_context("spawn"), _apart, (log,))
     try:
-        # Spawned: MediaPipe's and torch's threads do not survive a fork.
-        with ProcessPoolExecutor(PROCESSES, get_context("spawn"), _apart, (log,)) as pool:
-            yield pool.submit
+        yield pool.submit
+    except BrokenProcessPool as e:
+        said = log.read_text(errors="replace").splitlines()[-LAST_LINES:] if log.is_file() else []
+        told = "a process that extracts was ended from outside, perhaps for want of memory; try fewer recordings"
+        raise UserError("\n".join([told, *said])) from e
     finally:
+        pool.shutdown(cancel_futures=True)
         os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
 
 
@@ -127,13 +147,11 @@ def _apart(log: Path) -> None:
 
 def _names(recordings: Sequence[Path]) -> list[str]:
     """A name for each recording: that of its file, with a number where two are alike."""
-    names: list[str] = []
+    names: dict[str, None] = {}  # in order
     for path in recordings:
-        name, number = path.stem, 2
-        while name in names:
-            name, number = f"{path.stem}_{number}", number + 1
-        names.append(name)
-    return names
+        numbered = (f"{path.stem}_{number}" for number in count(2))
+        names[next(name for name in chain([path.stem], numbered) if name not in names)] = None
+    return list(names)
 
 
 def _cut(
@@ -153,13 +171,16 @@ def _cut(
     )
     cut_shard([Window(*row, SHARD) for row in rows], folder / "utterances.csv", cut, recognise)
     found = read_utterances(folder / "utterances.csv")
-    utterances = []
-    for name, media, _, _ in rows:
-        spans = found[(found["recording"] == name) & found["start_s"].notna()]
-        times = list(zip(spans["start_s"], spans["end_s"], strict=True))
-        utterances += [(f"{name}_{n:04d}", media, *span) for n, span in enumerate(times, 1)] or [
-            (name, media, np.nan, np.nan)  # without speech it stays whole, and quality.csv says what it is
-        ]
+    media_of = {name: media for name, media, _, _ in rows}
+    utterances, silent = [], []
+    for name, spans in found.groupby("recording", sort=False):
+        # Without speech it stays one utterance; all are numbered, so that no two recordings can make the same name.
+        silent += spans["message"][spans["start_s"].isna()].tolist()
+        for number, span in enumerate(zip(spans["start_s"], spans["end_s"], strict=True), 1):
+            utterances.append((f"{name}_{number:04d}", media_of[str(name)], *span))
+    for message in silent:
+        say(f"{message}; taken as one utterance")
+    say(f"{len(utterances) - len(silent)} utterances in {len(rows) - len(silent)} recordings")
     return utterances
 
 
@@ -169,12 +190,13 @@ def _segment(manifest: Path, sound: Path, facts: Path, settings: SegmentSettings
     segment_shard(read_shard(manifest, SHARD), sound, facts, NAME, settings)
 
 
-def _acoustic(sound: Path, folder: Path, name: str, said: Mapping[str, Any], models: Path) -> None:
+def _acoustic(sound: Path, folder: Path, name: str, said: Mapping[str, Any], models: Path, device: str) -> None:
     from mse.extract import acoustic_shard
 
     settings = acoustic_settings(json.dumps({key: value for key, value in said.items() if key != "weights_digest"}))
     model = model_folder(settings.model, models) if isinstance(settings, SpeechModelSettings) else None
-    acoustic_shard(sound, folder / "features" / "acoustic" / name / f"{SHARD}.h5", settings, model)
+    threads = SPEECH_MODEL_THREADS if model else 1
+    acoustic_shard(sound, folder / "features" / "acoustic" / name / f"{SHARD}.h5", settings, model, device, threads)
 
 
 def _facial(facts: Path, sound: Path, folder: Path, said: Mapping[str, Any], models: Path) -> None:
@@ -192,8 +214,8 @@ def _transcribe(sound: Path, folder: Path, language: str, settings: TranscribeSe
     transcribe_shard(sound, out, language, settings, model_folder(settings.model, models))
 
 
-def _judge(folder: Path, pipeline: "Pipeline", facts: Path) -> None:
-    """quality.csv of the clips; no limit is set, as for the training clips by default."""
+def _judge(folder: Path, pipeline: "Pipeline", facts: Path, limits: QualitySettings) -> None:
+    """quality.csv of the clips, by the limits that held in training."""
     shards = {
         f"acoustic/{name}": [path]
         for name, path in zip(pipeline.acoustic, shard_paths(folder, pipeline, "acoustic"), strict=True)
@@ -209,4 +231,5 @@ def _judge(folder: Path, pipeline: "Pipeline", facts: Path) -> None:
         "asr" if heard else "none",
         folder / "quality.csv",
         pipeline.language,
+        limits,
     )

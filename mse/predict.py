@@ -3,7 +3,7 @@
 from mse.predict import Predictor
 
 predictor = Predictor("results/demo/smollm2/seed-1111/adapter")
-predictor(["talk.mp4"])
+predictor("talk.mp4")
 """
 
 import tempfile
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from mse.adapter.model import CONFIG_NAME
 from mse.answer import answer
 from mse.backbones.llm import FrozenLLM
 from mse.backbones.places import MODELS
-from mse.config import Backbone, Classes, Cut, Intensity, TrainSettings, TranscribeSettings
+from mse.config import Backbone, Classes, Cut, Decoding, Intensity, TrainSettings, TranscribeSettings
 from mse.data import Clips, Example
 from mse.errors import UserError
 from mse.labels import label_text
@@ -34,9 +34,11 @@ from mse.progress import say
 from mse.ready import load_llm, reproducible
 from mse.share import adapter_folder
 
-LEADING = ["recording", "start_s", "end_s", "text", "prediction"]
+LEADING = ["clip_id", "recording", "start_s", "end_s", "text", "prediction"]
 UTTERANCES = Cut(at="sentences")
-UNLIKE = 0.1  # share of a clip's features far from the training clips', from which on it is said
+SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".3gp"}
+SUFFIXES |= {".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac"}
+Given = str | Path | Sequence[str | Path]
 RANGE = (0.1, 0.9)  # quantiles of an intensity that are told
 
 
@@ -91,78 +93,94 @@ class Predictor:
         trained = config.train or TrainSettings()
         self.settings = trained.model_copy(update={"device": device} if device else {})
         self.transcribe = transcribe or self.pipeline.transcribe
+        self.labels = label_text(self.pipeline.task, backbone.explicit_plus)
         self._llm: FrozenLLM | None = None
 
     def __call__(
-        self, recordings: Sequence[Path | str], cut: Cut | None = UTTERANCES, keep: Path | None = None
+        self, recordings: Given, cut: Cut | Literal["as trained"] | None = "as trained", keep: Path | None = None
     ) -> pd.DataFrame:
         """Predict recordings.
 
         Args:
-            recordings: videos or sound.
-            cut: where utterances end; None: each recording is one.
-            keep: folder for what is extracted, which `mse show` then draws; None: it is removed.
+            recordings: a video, sound or folder of them, or several.
+            cut: where utterances end; None: each recording is one. As trained: as the corpus's recordings were cut, or,
+                where its clips were utterances, at the ends of sentences.
+            keep: new folder for what is extracted, which `mse show` then draws; None: it is removed.
 
         Returns:
-            A row an utterance: recording, start_s, end_s, text, prediction; low and high (an intensity's 10 and 90 %
-            quantiles) or confidence (a class's probability); use and message (as in quality.csv); sound_unlike and
-            face_unlike (the share of its features that are far from the training clips'); p_LABEL for each legal label.
+            A row an utterance: clip_id, recording, start_s, end_s, text, prediction; low and high (an intensity's 10
+            and 90 % quantiles) or confidence (a class's probability); use and message (as in quality.csv); sound_unlike
+            and face_unlike (the share of its features that are far from the training clips'); p_LABEL for each legal
+            label. What can't be used has no prediction.
 
         Raises:
-            UserError: a model is missing, or all stages of a recording failed.
+            UserError: there is no such file, a model is missing, or a stage failed.
         """
-        paths = [Path(path) for path in recordings]
-        missing = [path for path in paths if not path.is_file()]
-        if missing:
-            raise UserError(f"{missing[0]}: no such file")
-        if self.pipeline.extraction is None:
+        paths = media_in(recordings)
+        noted = self.pipeline.extraction
+        if noted is None:
             raise UserError(
                 f"{self.folder}: trained on features that others extracted; how is not known, so none can be made of "
                 "new recordings"
             )
+        chosen = (noted.cut or UTTERANCES) if cut == "as trained" else cut
         with ExitStack() as stack:
             folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mse-")))
-            extract(paths, folder, self.pipeline, self.transcribe, cut, self.models)
+            extract(paths, folder, self.pipeline, self.transcribe, chosen, self.models, self.settings.device)
             clips = NewClips(folder, self.pipeline)
         return self._answered(clips, _times(clips))
 
-    def texts(self, texts: Sequence[str]) -> pd.DataFrame:
-        """Predict texts, of which nothing is heard or seen; columns as for recordings, as far as they apply."""
+    def texts(self, texts: str | Sequence[str]) -> pd.DataFrame:
+        """Predict texts, of which nothing is heard or seen; columns as for recordings, as far as they apply.
+
+        Raises:
+            UserError: the adapter reads no text.
+        """
+        if not self.pipeline.reads_text:
+            raise UserError(f"{self.folder}: trained on clips without text; it can tell nothing of texts")
         widths = self.adapter.config.acoustic_width, self.adapter.config.facial_width
-        clips = _Texts(self.pipeline.preamble, self.pipeline.prompt, list(texts), widths)
-        return self._answered(clips, pd.DataFrame({"use": ["partial"] * len(texts)}))
+        every = [texts] if isinstance(texts, str) else list(texts)
+        clips = _Texts(self.pipeline.preamble, self.pipeline.prompt, every, widths)
+        use = "partial" if any(widths) else "full"
+        return self._answered(clips, pd.DataFrame({"use": [use] * len(every), "message": ""}))
 
     def _answered(self, clips: Clips, table: pd.DataFrame) -> pd.DataFrame:
         """The table with texts and predictions; of clips that can't be used there is none."""
         task = self.pipeline.task
-        labels = label_text(task, self.pipeline.backbone.explicit_plus)
+        legal = self.labels.legal()
+        names = [f"p_{name}" for name in (task.names if isinstance(task, Classes) else legal)]
+        sure = ["low", "high"] if isinstance(task, Intensity) else ["confidence"]
         usable = [index for index, use in enumerate(table["use"]) if use != "unusable"]
-        llm, decoding = self._loaded(clips), self.settings.decoding
-        asked = {decoding, "expected"}
-        answers = answer(clips, usable, llm, self.adapter, labels, task, self.settings.batch_size, asked)
-        assert answers.probabilities is not None  # `expected` needs them
-        legal = labels.legal()
-        found = pd.DataFrame(index=usable)
-        found["prediction"] = [shown_label(value, task) for value in answers.predictions[decoding].round(4)]
-        if isinstance(task, Intensity):
-            values = np.array([labels.read(text) for text in legal], np.float64)
-            found["low"], found["high"] = _quantiles(values, answers.probabilities)
-        else:
-            found["confidence"] = answers.probabilities.max(axis=1).round(4)
-        names = task.names if isinstance(task, Classes) else legal
-        shares = pd.DataFrame(answers.probabilities, index=usable, columns=[f"p_{name}" for name in names]).round(6)
-        table = pd.concat([table.assign(text=clips.texts), found], axis=1)
-        order = [name for name in LEADING if name in table] + [name for name in table if name not in LEADING]
-        return pd.concat([table[order], shares], axis=1)
+        found = pd.DataFrame(index=usable, columns=["prediction", *sure, *names])
+        table = table.assign(text=clips.texts)
+        if usable:
+            asked: set[Decoding] = {self.settings.decoding, "expected"}
+            answers = answer(
+                clips, usable, self._loaded(clips), self.adapter, self.labels, task, self.settings.batch_size, asked
+            )
+            shares, chosen = answers.probabilities, answers.predictions[self.settings.decoding]
+            assert shares is not None  # `expected` needs them
+            found["prediction"] = [shown_label(value, task) for value in chosen.round(4)]
+            found[names] = shares.round(6)
+            if isinstance(task, Intensity):
+                found["low"], found["high"] = _quantiles(np.array([self.labels.read(x) for x in legal], float), shares)
+            else:
+                of_chosen = shares[np.arange(len(chosen)), np.nan_to_num(chosen).astype(int)]
+                found["confidence"] = np.where(np.isnan(chosen), np.nan, of_chosen).round(4)
+            for index in np.array(usable)[np.isnan(chosen)]:
+                said = answers.texts[usable.index(index)]
+                table.loc[index, "message"] = _joined(table.loc[index, "message"], f"answered {said!r}, no legal label")
+        table = table.join(found)
+        order = [name for name in LEADING if name in table]
+        return table[[*order, *sure, *(name for name in table if name not in {*order, *sure, *names}), *names]]
 
     def _loaded(self, clips: Clips) -> FrozenLLM:
         if self._llm is None:
             reproducible(self.settings.threads)
-            labels = label_text(self.pipeline.task, self.pipeline.backbone.explicit_plus)
             shape = self.adapter.config.settings
             say(f"loading {self.pipeline.llm}")
             self._llm = load_llm(
-                self.llm_folder, self.pipeline.backbone, clips, labels, self.settings, shape, training=False
+                self.llm_folder, self.pipeline.backbone, clips, self.labels, self.settings, shape, training=False
             )
             self.adapter.to(self._llm.device)
         return self._llm
@@ -186,14 +204,38 @@ def _times(clips: NewClips) -> pd.DataFrame:
     lasts = clips.rows["duration_s"].reset_index(drop=True)
     table["start_s"] = table["start_s"].fillna(0.0)
     table["end_s"] = table["end_s"].fillna(lasts.where(lasts > 0))
-    table["use"] = clips.rows["use"].to_numpy()
-    remarks = clips.rows["message"].fillna("").tolist()
-    for modality, what in (("acoustic", "sound"), ("facial", "face")):
-        table[f"{what}_unlike"] = clips.far[modality]
-        strange = f"the {what} is unlike the training clips', so that the answer may be no more than a guess"
-        seen = [strange if share > UNLIKE else "" for share in clips.far[modality]]
-        remarks = ["; ".join(filter(None, both)) for both in zip(remarks, seen, strict=True)]
-    return table.assign(message=remarks)
+    table["use"], table["message"] = clips.rows["use"].to_numpy(), clips.rows["message"].fillna("").to_numpy()
+    return table.assign(sound_unlike=clips.far["acoustic"], face_unlike=clips.far["facial"])
+
+
+def media_in(given: Given) -> list[Path]:
+    """Files, and those in folders that end like video or sound; each once.
+
+    Raises:
+        UserError: a file or folder is not there, or a folder has none.
+    """
+    files: list[Path] = []
+    for path in map(Path, [given] if isinstance(given, str | Path) else given):
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder")
+        inside = [path] if path.is_file() else sorted(filter(_is_medium, path.rglob("*")))
+        if not inside:
+            raise UserError(f"{path}: no video or sound in this folder")
+        files += [file.resolve() for file in inside]
+    for path in files:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as e:
+            raise UserError(f"{str(path)!a}: its name is no UTF-8, which tables can't hold; rename it") from e
+    return list(dict.fromkeys(files))
+
+
+def _is_medium(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _joined(*remarks: str) -> str:
+    return "; ".join(filter(None, remarks))
 
 
 def _how_to_get(name: str, backbone: Backbone) -> str:

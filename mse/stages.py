@@ -4,6 +4,8 @@ Snakemake makes files anew when a rule's parameters change, but not when a modul
 So each rule passes its stage's number as a parameter.
 """
 
+SPEECH_MODEL_THREADS = 2  # part of what makes numbers reproducible, as one thread is for all other extractors
+
 STAGES = {
     "demo": 1,
     "manifest": 2,

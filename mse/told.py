@@ -1,7 +1,8 @@
 """Predictions of new recordings as files: tables and subtitles; the name's ending says which."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pandas as pd
 from mse.atomic import replacing
 from mse.config import Classes, Task
 from mse.errors import UserError
+
+UNLIKE = 0.1  # share of a clip's features that are far from the training clips', from which on it is told
 
 
 def write(table: pd.DataFrame, task: Task, out: Path) -> None:
@@ -88,12 +91,34 @@ def _cues(table: pd.DataFrame, task: Task) -> list[tuple[float, float, str]]:
 
 
 def shown(row: Mapping[Any, Any], task: Task) -> str:
-    """A prediction in a few characters."""
+    """A prediction in a few characters, with ? where the clip is unlike the training clips."""
     if pd.isna(row["prediction"]):
         return "none"
+    doubt = "?" if _unlike(row) else ""
     if isinstance(task, Classes):
-        return f"{row['prediction']} {row['confidence']:.2f}"
-    return f"{row['prediction']:+.{max(task.decimals, 1)}f}"
+        return f"{row['prediction']}{doubt} {row['confidence']:.2f}"
+    decimals = max(task.decimals, 1)
+    return f"{round(row['prediction'], decimals) + 0.0:+.{decimals}f}{doubt}"  # + 0.0: no -0.0
+
+
+def remarks(row: Mapping[Any, Any]) -> list[str]:
+    """What must be known about a prediction."""
+    told = [
+        f"? the {what} is unlike the training clips': the answer may be no more than a guess" for what in _unlike(row)
+    ]
+    return [*([row["message"]] if row.get("message") else []), *told]
+
+
+def _unlike(row: Mapping[Any, Any]) -> list[str]:
+    return [what for what in ("sound", "face") if row.get(f"{what}_unlike", 0.0) > UNLIKE]
+
+
+def named_apart(paths: Iterable[str]) -> dict[str, str]:
+    """The shortest end of each path that no other has: a name, with as many folders as are needed."""
+    every = {path: Path(path).parts for path in paths}
+    ends = {path: Counter("/".join(parts[-n:]) for n in range(1, len(parts) + 1)) for path, parts in every.items()}
+    seen = sum(ends.values(), Counter())
+    return {path: next((end for end in found if seen[end] == 1), path) for path, found in ends.items()}
 
 
 def _clock(seconds: float, comma: str) -> str:

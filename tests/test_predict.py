@@ -12,24 +12,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
+from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
 from mse import media
 from mse.adapter import MSEAdapter
-from mse.config import Classes, parse
+from mse.config import Classes, Intensity, parse
 from mse.errors import UserError
 from mse.pipeline import PIPELINE_NAME, Pipeline, read_pipeline, write_pipeline
 from mse.predict import Predictor
 from mse.store import Shard
-from mse.told import write
+from mse.told import named_apart, shown, write
 from tests.conftest import grey_frames, tone
+from tests.test_speech_model import CONFIGS
 
 LLM = {"folder": "llm", "license": "none", "dtype": "float32", "open_mark": "[", "close_mark": "]"}
 SHAPE = {"acoustic_hidden": 8, "facial_hidden": 8, "fusion_width": 16}
 TRAINING = {"pretrain_epochs": 1, "schedule_epochs": 1, "batch_size": 2, "threads": 1}
 SPLITS = ["train", "train", "valid", "valid", "test", "test"]
 PIECES = [(0.8, 3.0), (2.6, 5.4), (0.6, 3.4), (2.4, 5.6), (0.4, 3.2), (2.2, 5.5)]  # of the voice (seconds)
-SETS = ["--acoustic", "egemaps=work/made/features/acoustic/egemaps", "--facial", "work/made/features/facial"]
+SOUND = "work/made/features/acoustic"
+SETS = ["--acoustic", f"egemaps={SOUND}/egemaps", "--acoustic", f"hidden={SOUND}/hidden"]
+SETS += ["--facial", "work/made/features/facial"]
+HIDDEN = {"model": "speech", "rate_hz": 20.0}  # random weights
+NOTED = {"transcribe": {}, "quality": {"min_snr_db": -50}}
 
 
 def commands() -> Iterator[list[str]]:
@@ -38,14 +45,15 @@ def commands() -> Iterator[list[str]]:
     sound, facts = f"{work}/segments/0000.h5", f"{work}/segments/0000.csv"
     yield ["manifest", "corpus.yaml", "--out", f"{work}/manifest.csv"]
     yield ["segment", f"{work}/manifest.csv", "--shard", "0000", "--dataset", "made", "--out", sound, "--facts", facts]
-    yield ["acoustic", sound, "--out", f"{work}/features/acoustic/egemaps/0000.h5"]
+    yield ["acoustic", sound, "--out", f"{SOUND}/egemaps/0000.h5"]
+    yield ["acoustic", sound, "--out", f"{SOUND}/hidden/0000.h5", "--settings", json.dumps(HIDDEN), "--threads", "2"]  # fmt: skip
     yield ["facial", facts, sound, "--dataset", "made", "--out", f"{work}/features/facial/0000.h5"]
     yield ["transcribe", sound, "--out", f"{work}/transcripts/0000.csv"]
     of_manifest = ["--manifest", f"{work}/manifest.csv", *SETS]
     yield ["quality", *of_manifest, "--facts", f"{work}/segments", "--transcripts", f"{work}/transcripts",
            "--text-from", "asr", "--out", f"{work}/quality.csv"]  # fmt: skip
     yield ["assemble", "corpus.yaml", "--name", "made", *of_manifest, "--quality", f"{work}/quality.csv",
-           "--out", f"{work}/dataset.h5", "--extraction", '{"transcribe": {}}']  # fmt: skip
+           "--out", f"{work}/dataset.h5", "--extraction", json.dumps(NOTED)]  # fmt: skip
     model = ["--llm", "resources/models/llm", "--backbone", json.dumps(LLM)]
     yield ["train", f"{work}/dataset.h5", *model, "--name", "llm", "--adapter", json.dumps(SHAPE), "--settings",
            json.dumps(TRAINING), "--seed", "1", "--out", "adapter", "--history", "history.csv"]  # fmt: skip
@@ -98,6 +106,9 @@ def trained(
     for name in ("face_landmarker", "whisper-tiny.en"):
         (folder / "resources/models" / name).symlink_to(models(name))
     shutil.copytree(tiny_llm, folder / "resources/models/llm")
+    torch.manual_seed(0)
+    AutoModel.from_config(CONFIGS["wav2vec2-base"]).save_pretrained(folder / "resources/models/speech")
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder / "resources/models/speech")
     for arguments in commands():
         run(folder, arguments)
     return folder
@@ -112,7 +123,7 @@ def test_numbers_are_the_workflow_s(trained: Path, predictor: Predictor, tmp_pat
     """Features, words and probabilities of the test clips, as if they were new."""
     recordings = [trained / f"videos/clip{number}.mp4" for number in (4, 5)]
     table = predictor(recordings, cut=None, keep=tmp_path)
-    for part in ("features/acoustic/egemaps", "features/facial"):
+    for part in ("features/acoustic/egemaps", "features/acoustic/hidden", "features/facial"):
         with Shard(trained / "work/made" / part / "0000.h5") as made, Shard(tmp_path / part / "0000.h5") as new:
             assert new.description.settings_digest == made.description.settings_digest
             for number, clip in enumerate(new):
@@ -155,6 +166,7 @@ def test_sound_alone_texts_alone_and_what_can_not_be_read(trained: Path, predict
     assert table["use"].to_dict() == {"said": "partial", "broken": "unusable", "nobody": "partial"}
     assert table["prediction"].notna().to_dict() == {"said": True, "broken": False, "nobody": True}
     assert "broken.mp4" in table.loc["broken", "message"] and "no picture" in table.loc["said", "message"]
+    assert predictor.texts("I loved it.")["text"].tolist() == ["I loved it."]
     texts = predictor.texts(["I loved it.", "<b>好</b>"])
     assert texts["prediction"].between(-3, 3).all() and texts["text"].tolist() == ["I loved it.", "<b>好</b>"]
     write(table.reset_index(), predictor.pipeline.task, tmp_path / "t.json")
@@ -162,6 +174,95 @@ def test_sound_alone_texts_alone_and_what_can_not_be_read(trained: Path, predict
     assert rows["broken"]["probabilities"] is None and rows["broken"]["end_s"] is None
     with pytest.raises(UserError, match="subtitles are of one recording"):
         write(texts, predictor.pipeline.task, tmp_path / "texts.srt")
+
+
+def test_nothing_that_can_be_used(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_text("no video\n" * 99)
+    table = predictor(tmp_path / "broken.mp4")
+    assert table["prediction"].isna().all() and "not readable" in table["message"].iloc[0]
+    assert predictor.texts([]).empty
+    done = predict(trained, [str(tmp_path / "broken.mp4"), "-o", str(tmp_path / "b.json")])
+    assert done.returncode == 1 and "nothing could be predicted" in done.stderr and "not readable" in done.stdout
+    assert json.loads((tmp_path / "b.json").read_text())[0]["prediction"] is None
+
+
+def test_names_that_are_alike(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
+    """Recordings of one name, one called as another's utterance, hidden files and folders called like videos."""
+    for name in ("a/clip.mp4", "b/clip.mp4", "b/clip_0001.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(trained / "videos/clip0.mp4", tmp_path / name)
+    (tmp_path / "b/._clip.mp4").write_text("of a Mac")
+    (tmp_path / "b/x.mp4").mkdir()
+    table = predictor([tmp_path, tmp_path / "a/clip.mp4"])
+    assert table["clip_id"].is_unique and table["recording"].nunique() == 3
+    names = named_apart(table["recording"])
+    assert sorted(names.values()) == ["a/clip.mp4", "b/clip.mp4", "clip_0001.mp4"]
+    (tmp_path / "caf\udce9.wav").write_bytes(b"")
+    with pytest.raises(UserError, match="its name is no UTF-8"):
+        predictor(tmp_path / "caf\udce9.wav")
+
+
+def test_what_is_said_of_a_prediction() -> None:
+    row = {"prediction": -0.03, "sound_unlike": 0.0, "face_unlike": 0.0}
+    assert shown(row, Intensity()) == "+0.0"
+    assert shown(row | {"prediction": 1.26, "face_unlike": 0.4}, Intensity()) == "+1.3?"
+    assert shown({"prediction": "a", "confidence": 0.3}, Classes(classes={"a": ["a"], "b": ["b"]})) == "a 0.30"
+    assert shown({"prediction": None}, Intensity()) == "none"
+
+
+def test_kept_folder_is_never_written_over(trained: Path, predictor: Predictor) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (trained / "work/made").rglob("*")}
+    with pytest.raises(UserError, match="work/made: holds other things"):
+        predictor(trained / "talk.mp4", keep=trained / "work/made")
+    assert {path: path.stat().st_mtime_ns for path in (trained / "work/made").rglob("*")} == before
+
+
+def test_classes_written_freely(trained: Path, tmp_path: Path) -> None:
+    """An adapter of the paper's decoding: its class's own probability, and an answer that is none is quoted."""
+    described = yaml.safe_load((trained / "corpus.yaml").read_text())
+    described["task"] = {"kind": "classes", "classes": {"sad": ["<0"], "glad": [">0"]}}
+    table = pd.read_csv(trained / "videos/clips.csv")
+    described["tables"] = [{"file": "classes.csv"}]
+    described["task"]["classes"] = {"sad": ["sad"], "glad": ["glad"]}
+    table.assign(label=np.where(table["label"] > 0, "glad", "sad")).to_csv(trained / "videos/classes.csv", index=False)
+    (trained / "classes.yaml").write_text(yaml.safe_dump(described))
+    for arguments in commands():
+        if arguments[0] in ("manifest", "quality", "assemble", "train"):
+            said = json.dumps(TRAINING | {"decoding": "generate"})
+            swap = {"corpus.yaml": "classes.yaml", "adapter": "classes", json.dumps(TRAINING): said}
+            swap |= {
+                f"work/made/{name}": f"work/classes-{name}" for name in ("manifest.csv", "quality.csv", "dataset.h5")
+            }
+            run(trained, [swap.get(argument, argument) for argument in arguments])
+    predictor = Predictor(trained / "classes", models=trained / "resources/models")
+    table = predictor(trained / "videos/clip4.mp4", cut=None)
+    row = table.iloc[0]
+    if row["prediction"] is None:
+        assert "no legal label" in row["message"]
+    else:
+        assert row["confidence"] == pytest.approx(row[f"p_{row['prediction']}"], abs=1e-3)
+    assert row["p_sad"] + row["p_glad"] == pytest.approx(1, abs=1e-4)
+
+
+def predict(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from mse.cli import main; main()", "predict", "--adapter", "adapter", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either recordings or --text"),
+        (["--text", "so", "--whole"], "are of recordings, not of --text"),
+        (["talk.mp4", "--whole", "--cut", "{}"], "--whole cuts nothing"),
+        (["talk.mp4", "-o", "/proc/x.csv"], "/proc/x.csv: can't be written"),
+        (["talk.mp4", "--plot", "videos"], "a figure's name ends in"),
+        (["talk.mp4", "videos", "-o", "x.srt"], "subtitles are of one recording"),
+    ],
+)
+def test_mistakes_are_told_at_once(trained: Path, arguments: list[str], message: str) -> None:
+    done = predict(trained, arguments)
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_command(trained: Path, tmp_path: Path) -> None:
@@ -225,7 +326,7 @@ def test_what_is_missing_is_named(trained: Path, predictor: Predictor, tmp_path:
         Predictor(trained / "adapter", models=tmp_path / "models")
     (tmp_path / "none").mkdir()
     elsewhere = Predictor(trained / "adapter", llm=trained / "resources/models/llm", models=tmp_path / "none")
-    with pytest.raises(UserError, match=r"`mse fetch face_landmarker whisper-tiny\.en` gets what is missing"):
+    with pytest.raises(UserError, match=r"`mse fetch face_landmarker whisper-tiny\.en speech` gets what is missing"):
         elsewhere([trained / "talk.mp4"])
     with pytest.raises(UserError, match=r"gone\.mp4: no such file"):
         predictor([tmp_path / "gone.mp4"])

@@ -10,10 +10,6 @@ from mse import config
 from mse.cli.options import MODEL, ModelsFolder, app
 from mse.errors import UserError
 
-SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".3gp"}
-SUFFIXES |= {".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac"}
-MOST_NAMED = 3  # clips with the same remark
-
 
 @app.command(rich_help_panel=MODEL)
 def predict(
@@ -44,76 +40,69 @@ def predict(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; as in training without it.")] = None,
 ) -> None:
     """Tell the sentiment or emotion of new recordings, utterance by utterance."""
-    chosen_cut = None if whole else config.settings(config.Cut, cut or '{"at": "sentences"}')
-    words = config.settings(config.TranscribeSettings, transcribe) if transcribe else None
     if bool(recordings) == bool(text):
         raise UserError("mse predict: give either recordings or --text")
-    files = _media(recordings or [])
+    if text and (keep or plot or whole or cut):
+        raise UserError("mse predict: --keep, --plot, --whole and --cut are of recordings, not of --text")
+    if whole and cut:
+        raise UserError("mse predict: --whole cuts nothing; leave out --cut")
+    words = config.settings(config.TranscribeSettings, transcribe) if transcribe else None
+    from mse.atomic import require_place
     from mse.plots.timeline import require_timeline, timeline
+    from mse.predict import Predictor, media_in
     from mse.told import require_known, write
 
+    files = media_in(recordings or [])
     for path in out or []:
         require_known(path, len(files))
     if plot:
         require_timeline(plot, len(files))
-    from mse.predict import Predictor
-
+    for path in [*(out or []), *([plot] if plot else [])]:
+        require_place(path)
     predictor = Predictor(adapter, llm, models, words, device)
-    table = predictor.texts(text) if text else predictor(files, chosen_cut, keep)
+    if text:
+        table = predictor.texts(text)
+    elif whole or cut:
+        table = predictor(files, None if whole else config.settings(config.Cut, cut), keep)
+    else:
+        table = predictor(files, keep=keep)
     _show(table, predictor.pipeline.task)
     for path in out or []:
         write(table, predictor.pipeline.task, path)
     if plot:
         timeline(table, predictor.pipeline.task, plot)
-
-
-def _media(given: list[Path]) -> list[Path]:
-    """The files, and those in the folders."""
-    files: list[Path] = []
-    for path in given:
-        if not path.exists():
-            raise UserError(f"{path}: no such file or folder")
-        inside = (
-            sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        )
-        if not inside:
-            raise UserError(f"{path}: no video or sound in this folder")
-        files += inside
-    return files
+    if table["prediction"].isna().all():
+        raise UserError("nothing could be predicted; why stands above")
 
 
 def _show(table: Any, task: config.Task) -> None:
+    """The table for people; remarks are numbered, and stand below."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from mse.told import shown
+    from mse.told import named_apart, remarks, shown
 
     timed = "recording" in table
-    several = timed and table["recording"].nunique() > 1
+    names = named_apart(table["recording"]) if timed else {}
     grid = Table(box=None, pad_edge=False)
     if timed:
-        for name in (["recording"] if several else []) + ["from", "to"]:
+        for name in (["recording"] if len(names) > 1 else []) + ["from", "to"]:
             grid.add_column(name, justify="left" if name == "recording" else "right")
     unsure = "80 % between" if isinstance(task, config.Intensity) else "next"
-    for name in ("prediction", unsure, "words"):
+    for name in ("prediction", unsure, "words", ""):
         grid.add_column(name)
+    said: dict[str, str] = {}
     for row in table.to_dict("records"):
-        cells = []
-        if timed:
-            cells = ([Path(row["recording"]).name] if several else []) + [
-                f"{row[name]:.1f}" for name in ("start_s", "end_s")
-            ]
-        cells += [shown(row, task), _unsure(row, task), row["text"]]
+        cells = [names[row["recording"]]] if len(names) > 1 else []
+        cells += ["" if row[name] != row[name] else f"{row[name]:.1f}" for name in ("start_s", "end_s") if timed]
+        numbers = [said.setdefault(remark, str(len(said) + 1)) for remark in remarks(row)]
+        cells += [shown(row, task), _unsure(row, task), row["text"], f"[{', '.join(numbers)}]" if numbers else ""]
         grid.add_row(*map(Text, cells))  # as Text: markup in words stays what was said
     console = Console()
     console.print(grid)
-    if not timed:
-        return
-    for message, rows in table[table["message"] != ""].groupby("message", sort=False):
-        named = ", ".join(rows["clip_id"][:MOST_NAMED])
-        more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
-        console.print(Text(f"{named}{more}: {message}"))
+    for remark, number in said.items():
+        console.print(Text(f"[{number}] {remark}"))
 
 
 def _unsure(row: Mapping[Any, Any], task: config.Task) -> str:

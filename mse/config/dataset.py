@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from mse.config.section import Section
-from mse.config.settings import Fraction, ModalityName, TranscribeSettings
+from mse.config.settings import Fraction, ModalityName, QualitySettings, SegmentSettings, TranscribeSettings
 from mse.templates import Pattern, Template
 
 SplitName = Literal["train", "valid", "test"]
@@ -316,3 +316,12 @@ class Dataset(Section):
         """Whether speech is recognised, as the corpus's text or to be compared with it."""
         has_own = self.needs_media and "text" in self.modalities and self.columns.media is not None
         return self.needs_asr or (settings.beside_text and has_own)
+
+
+class Extraction(Section):
+    """How clips were cut, heard and judged, noted for those who extract the same from new recordings."""
+
+    cut: Cut | None = Field(None, description="null: the corpus's clips were utterances")
+    segment: SegmentSettings = SegmentSettings()
+    transcribe: TranscribeSettings | None = Field(None, description="null: the corpus's own text was used")
+    quality: QualitySettings = QualitySettings()

@@ -174,13 +174,6 @@ class QualitySettings(Section):
     )
 
 
-class Extraction(Section):
-    """How sound was cut and words were recognised, noted for those who extract the same from new recordings."""
-
-    segment: SegmentSettings = SegmentSettings()
-    transcribe: TranscribeSettings | None = Field(None, description="null: the corpus's own text was used")
-
-
 class AssembleSettings(Section):
     """Putting the features of all clips together."""
 

@@ -17,7 +17,7 @@ from mse.errors import UserError
 from mse.fetch import load_registry, model_folder
 from mse.missing import missing_for
 from mse.rows import read_rows
-from mse.stages import STAGES
+from mse.stages import SPEECH_MODEL_THREADS, STAGES
 
 
 wildcard_constraints:
@@ -53,7 +53,6 @@ CONFIG = checked(
 # What --config and --configfile say for one run outweighs every file.
 SAID = mse_config.with_nulls(workflow.config_settings.overwrite_config)
 MODELS = str(places.MODELS)
-SPEECH_MODEL_THREADS = 2  # part of what makes numbers reproducible
 DEMO = "demo"  # the one corpus that is made here
 REGISTRY = checked(load_registry, Path("resources/models.yaml"))
 
@@ -138,6 +137,8 @@ def extraction_option(wildcards):
     if not described.needs_media:
         return []
     noted = mse_config.Extraction(
+        cut=described.cut,
+        quality=CONFIG.quality,
         segment=mse_config.segment_settings(CONFIG, described, SAID),
         transcribe=CONFIG.transcribe if described.needs_asr else None,
     )
