@@ -1,4 +1,4 @@
-"""Fetch pretrained models by name. The only module that uses the network.
+"""Fetch pretrained models and adapters by name. Only this module and `share.push` use the network.
 
 A model is complete when its folder holds `fetched.json`, which is written last and says what the folder was
 made from; a model that is complete is never fetched again.
@@ -229,7 +229,8 @@ def fetch_hub_model(model: str, models: Path) -> Path:
     otherwise = f"check its name, and the network; or copy its files into {folder}/, without the hub"
     wanted = [*SPEECH_MODEL_FILES, *ADAPTER_FILES]
     snapshot = _snapshot(what, hub, revision, wanted, otherwise)
-    if not any(any(snapshot.glob(weights)) for weights in ("model.bin", "model*.safetensors", ADAPTER_FILES[0])):
+    adapter = (snapshot / ADAPTER_FILES[0]).is_file()
+    if not adapter and not any(any(snapshot.glob(weights)) for weights in ("model.bin", "model*.safetensors")):
         wanted = [*SPEECH_MODEL_FILES, *PICKLED_WEIGHTS]
         snapshot = _snapshot(what, hub, revision, wanted, otherwise)
         if not any(snapshot.glob(PICKLED_WEIGHTS[0])):
@@ -239,8 +240,11 @@ def fetch_hub_model(model: str, models: Path) -> Path:
             )
     commit = snapshot.name
     if commit != revision:
-        say(f"{model}: fetched commit {commit}; write {hub}@{commit} as `model`, so that it can't change")
-    _link(snapshot, folder, wanted, {"hub": hub, "revision": revision, "commit": commit})
+        pinned = f"{hub}@{commit}"
+        how = f"`mse fetch {pinned}` and `--adapter {pinned}` pin it" if adapter else f"write {pinned} as `model`"
+        say(f"{model}: fetched commit {commit}; {how}, so that it can't change")
+    kept = wanted if adapter else [pattern for pattern in wanted if pattern not in ADAPTER_FILES]
+    _link(snapshot, folder, kept, {"hub": hub, "revision": revision, "commit": commit})
     return folder
 
 

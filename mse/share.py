@@ -1,7 +1,10 @@
 """Adapters that go elsewhere: a model card beside the weights, and the way to a hub."""
 
+import html
 import json
-from collections.abc import Mapping, Sequence
+import os
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,10 @@ import yaml
 from mse.adapter import MSEAdapter
 from mse.adapter.model import CONFIG_NAME, WEIGHTS_NAME
 from mse.atomic import replacing
-from mse.backbones.places import MODELS
+from mse.backbones.places import CHECKPOINTS, MODELS
 from mse.config import Backbone, Dataset, Intensity
 from mse.errors import UserError
-from mse.fetch import model_folder
+from mse.fetch import HUB_ID, model_folder
 from mse.metric_names import METRIC_NAMES, PERCENT
 from mse.pipeline import PIPELINE_NAME, FeatureSet, Pipeline, read_pipeline
 from mse.provenance import SUFFIX
@@ -22,21 +25,32 @@ from mse.tables import read_table
 
 CARD_NAME = "README.md"
 SHARED = [CONFIG_NAME, WEIGHTS_NAME, PIPELINE_NAME, CARD_NAME, f"*{SUFFIX}"]
+TRAINED = "results/*/*/seed-*/adapter"  # where the workflow puts adapters
+MOST_NAMED = 5  # of them
+ROUNDING = 2e-4  # of metrics.csv and intervals.csv, which are written to four digits
 
 
 def adapter_folder(adapter: Path | str, models: Path = MODELS) -> Path:
     """Where an adapter lies: a folder, or OWNER/NAME[@REVISION] of a hub, fetched before.
 
     Raises:
-        UserError: neither is there.
+        UserError: neither is there, or what is there is no adapter.
     """
-    if Path(adapter).is_dir():
-        return Path(adapter)
-    folder = model_folder(str(adapter), models)
-    if not (folder / CONFIG_NAME).is_file():
-        raise UserError(
-            f"{adapter}: neither a folder that is there, nor fetched; `mse fetch {adapter}` gets it of the hub"
-        )
+    folder = Path(os.path.expanduser(adapter))
+    if not folder.is_dir():
+        if not HUB_ID.fullmatch(str(adapter)):
+            here = ", ".join(map(str, sorted(Path().glob(TRAINED))[:MOST_NAMED])) or "none"
+            raise UserError(
+                f"{adapter}: no such folder; trained adapters here are: {here} ({TRAINED}), "
+                "or `mse fetch OWNER/NAME` gets one of a hub"
+            )
+        folder = model_folder(str(adapter), models)
+        if not folder.is_dir():
+            raise UserError(
+                f"{adapter}: neither a folder that is there, nor fetched; `mse fetch {adapter}` gets it of the hub"
+            )
+    if not (folder / WEIGHTS_NAME).is_file():
+        raise UserError(f"{folder}: no adapter: it holds no {WEIGHTS_NAME}")
     return folder
 
 
@@ -51,16 +65,19 @@ def write_card(
         intervals: intervals.csv of it.
         corpus: its description, for the licence and the source; None where it is not known here.
         backbone: likewise.
+
+    Raises:
+        UserError: the folder is no adapter with a pipeline, or a table is of another experiment.
     """
     adapter, pipeline = MSEAdapter.from_pretrained(folder), read_pipeline(folder)
     parts = [
         _front(pipeline, backbone),
-        f"# {pipeline.corpus}, {pipeline.llm}: an MSE-Adapter",
+        f"# {_plain(pipeline.corpus)}, {pipeline.llm}: an MSE-Adapter",
         _what(adapter, pipeline),
         "## How to use it",
         _use(pipeline),
         "## How good it is",
-        _scores(metrics, intervals, adapter) if metrics else "It was not scored.",
+        _scores(metrics, intervals, adapter, pipeline.corpus) if metrics else "It was not scored.",
         "## What it was trained on",
         _trained(adapter, pipeline, corpus, backbone),
         "## What it reads",
@@ -70,6 +87,11 @@ def write_card(
     ]
     with replacing(folder / CARD_NAME) as partial:
         partial.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _plain(text: str) -> str:
+    """Names and words of others as Markdown that shows them: one line, no cell's end, tag, link or picture."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "&#124;").replace("[", "&#91;")
 
 
 def _front(pipeline: Pipeline, backbone: Backbone | None) -> str:
@@ -89,7 +111,7 @@ def _what(adapter: MSEAdapter, pipeline: Pipeline) -> str:
     answer = (
         f"a sentiment from {task.low:g} to {task.high:g}"
         if isinstance(task, Intensity)
-        else f"one of {', '.join(task.names)}"
+        else f"one of {_plain(', '.join(task.names))}"
     )
     return (
         f"{size:,} parameters that put {adapter.config.settings.pseudo_tokens} pseudo tokens made from voice and face "
@@ -99,47 +121,75 @@ def _what(adapter: MSEAdapter, pipeline: Pipeline) -> str:
 
 
 def _use(pipeline: Pipeline) -> str:
-    extractors = pipeline.extractors(pipeline.transcribe.model)
+    """Commands that work elsewhere than where it was trained."""
+    backbone, llm = pipeline.backbone, pipeline.llm
+    # How others extracted features is not known, so such an adapter reads nothing of new recordings but their words.
+    new = pipeline.extraction is not None
+    wanted = [] if backbone.folder else [backbone.model or llm]
+    wanted += pipeline.extractors(pipeline.transcribe.model) if new else []
+    lines = [f"mse fetch {' '.join(shlex.quote(' '.join(name.split())) for name in wanted)}"] if wanted else []
+    text, given, options = "", '"ADAPTER"', "--adapter ADAPTER"
+    if backbone.hub:
+        lines.append(f"mse backbone convert {CHECKPOINTS / llm} --out {MODELS / llm}")
+        revision = f" at revision {_plain(backbone.revision)}" if backbone.revision else ""
+        text = f"`config/backbones/{llm}.yaml` must name {backbone.hub}{revision}. "
+    if backbone.folder:
+        text = f"The LLM {llm} was in a folder of the author's; LLM is yours, as `mse backbone convert` made it. "
+        given, options = f'{given}, llm="LLM"', f"{options} --llm LLM"
+    lines.append(f"mse predict {'talk.mp4' if new else '--text TEXT'} {options}")
+    call = f"Predictor({given})" + ('(["talk.mp4"])' if new else '.texts(["TEXT"])')
     return (
-        "With `mse` installed, and this folder (or its name on a hub, after `mse fetch OWNER/NAME`) as ADAPTER:\n\n"
-        f"    mse fetch {' '.join([pipeline.backbone.model or pipeline.llm, *extractors])}\n"
-        "    mse predict talk.mp4 --adapter ADAPTER\n\n"
-        "or in Python:\n\n"
-        "    from mse.predict import Predictor\n\n"
-        '    Predictor("ADAPTER")(["talk.mp4"])'
+        "In a clone of `mse`, with this folder (or its name on a hub, after `mse fetch OWNER/NAME`) as ADAPTER. "
+        f"{text}In a shell:\n\n"
+        + "\n".join(f"    {line}" for line in lines)
+        + f"\n\nor in Python:\n\n    from mse.predict import Predictor\n\n    {call}"
     )
 
 
-def _scores(metrics: Path, intervals: Path | None, adapter: MSEAdapter) -> str:
+def _scores(metrics: Path, intervals: Path | None, adapter: MSEAdapter, corpus: str) -> str:
     """The experiment's rows: the mean over all seeds, and this adapter's own."""
-    table = read_table(metrics, ("model", "run", "decoding"), (), "mse score")
-    first = table["model"].iloc[0]
+    texts = ("model", "run", "decoding", "corpus")
+    table = read_table(metrics, texts, tuple(METRIC_NAMES), "mse score", required=(*texts, "n"))
+    models = table[table["model"] == next(iter(table["model"]), "")]  # the first, which the others are compared with
     own, decoding = f"seed-{adapter.config.seed}", (adapter.config.train.decoding if adapter.config.train else "")
-    rows = table[(table["model"] == first) & table["decoding"].isin([decoding, ""])]
+    rows = models[models["decoding"].isin([decoding, ""])]
+    if {*table["corpus"]} != {corpus} or own not in {*rows["run"]}:
+        held = f"{', '.join(rows['run']) or 'no run'} of the corpus {', '.join(sorted({*table['corpus']})) or 'none'}"
+        raise UserError(f"{metrics}: holds {held}; expected {own} of the corpus {corpus}, as the adapter was trained")
     columns = [name for name in METRIC_NAMES if name in table]
     lines = ["| | " + " | ".join(METRIC_NAMES[name][0] for name in columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for run, named in ((own, "this adapter"), ("mean", "mean over the seeds"), ("sd", "standard deviation over them")):
         for _, row in rows[rows["run"] == run].iterrows():
             lines.append(f"| {named} | " + " | ".join(_number(row[name], name) for name in columns) + " |")
-    count = int(float(table["n"].iloc[0])) if "n" in table else 0
-    text = f"On the {count} test clips of the corpus:\n\n" + "\n".join(lines)
-    return text + (_between(intervals, str(first), columns) if intervals else "")
+    text = f"On the {table['n'].iloc[0]} test clips of the corpus:\n\n" + "\n".join(lines)
+    return text + (_between(intervals, metrics, models, columns) if intervals else "")
 
 
-def _number(value: Any, metric: str) -> str:
-    if pd.isna(value) or value == "":
+def _number(value: float, metric: str) -> str:
+    if pd.isna(value):
         return ""
-    return f"{100 * float(value):.1f}" if metric in PERCENT else f"{float(value):.3f}"
+    return f"{100 * value:.1f}" if metric in PERCENT else f"{value:.3f}"
 
 
-def _between(intervals: Path, model: str, columns: Sequence[str]) -> str:
-    table = read_table(intervals, ("metric", "model", "decoding"), ("value", "low", "high"), "mse score")
-    rows = table[table["reference"].astype(str).str.lower() == "true"]
+def _between(intervals: Path, metrics: Path, scored: pd.DataFrame, columns: list[str]) -> str:
+    """The intervals of the first model's means; its values, which stand in both tables, tell whether they belong."""
+    texts, numbers = ("metric", "model", "decoding", "reference"), ("value", "low", "high")
+    table = read_table(intervals, texts, numbers, "mse score", required=(*texts, *numbers))
+    rows = table[(table["reference"].str.lower() == "true") & table["metric"].isin(columns)]
+    means = {(row["model"], row["decoding"]): row for _, row in scored[scored["run"] == "mean"].iterrows()}
+    for row in rows.itertuples():
+        place = (row.model, row.decoding)
+        known = means[place][row.metric] if place in means else None
+        if known is None or abs(known - row.value) > ROUNDING:
+            raise UserError(
+                f"{intervals}: holds {row.metric} {row.value} of {' '.join(place).strip()}; expected {known}, as in "
+                f"{metrics}: give both tables of one experiment"
+            )
     told = [
         f"{METRIC_NAMES[row.metric][0]} {_number(row.value, row.metric)} "
         f"({_number(row.low, row.metric)} to {_number(row.high, row.metric)})"
         for row in rows.itertuples()
-        if row.metric in columns and pd.notna(row.low)
+        if pd.notna(row.low)
     ]
     return "\n\nWith 95 % bootstrap intervals over clips, mean of the seeds: " + "; ".join(told) + "." if told else ""
 
@@ -155,9 +205,9 @@ def _trained(adapter: MSEAdapter, pipeline: Pipeline, corpus: Dataset | None, ba
         ("its licence", (backbone or pipeline.backbone).license),
         ("seed", str(config.seed)),
         ("made with", f"mse {pipeline.made_with}"),
-        ("settings", f"`{json.dumps(config.train.model_dump(exclude_defaults=True))}`" if config.train else ""),
+        ("settings", json.dumps(config.train.model_dump(exclude_defaults=True)) if config.train else ""),
     ]
-    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {text} |" for name, text in rows if text)
+    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {_plain(text)} |" for name, text in rows if text)
 
 
 def _source(made_from: Mapping[str, Any], backbone: Backbone) -> str:
@@ -175,7 +225,7 @@ def _features(pipeline: Pipeline) -> str:
         return f"- {what}: {len(made.feature_names)} numbers {made.rate_hz:g} times a second"
 
     lines = [
-        line(f"sound, {made.settings.get('feature_set') or made.settings.get('model') or name}", made)
+        line(f"sound, {_plain(str(made.settings.get('feature_set') or made.settings.get('model') or name))}", made)
         for name, made in pipeline.acoustic.items()
     ]
     lines += [line("face (MediaPipe)", pipeline.facial)] if pipeline.facial else []
@@ -191,9 +241,9 @@ def _features(pipeline: Pipeline) -> str:
 
 def _limits(pipeline: Pipeline) -> str:
     text = (
-        f"It has learned from {pipeline.corpus} alone: other people, languages, cameras and microphones are another "
-        "matter, and what a face or a voice shows is not what somebody feels. Measure on data of your own before you "
-        "rely on it."
+        f"It has learned from {_plain(pipeline.corpus)} alone: other people, languages, cameras and microphones are "
+        "another matter, and what a face or a voice shows is not what somebody feels. Measure on data of your own "
+        "before you rely on it."
     )
     if pipeline.reads_text and not pipeline.text_from_speech:
         text += (
@@ -209,14 +259,15 @@ def push(folder: Path, name: str, private: bool, message: str) -> str:
     Args:
         folder: of the adapter, with its card.
         name: OWNER/NAME.
-        private: whether nobody else may see it.
+        private: whether nobody else may see it; a repository that is there already must be private then.
         message: of the commit.
 
     Returns:
         The commit's address.
 
     Raises:
-        UserError: the folder is not whole, or the hub refuses or is out of reach.
+        UserError: the folder is not whole, the repository is public against `private`, or the hub refuses or is out
+            of reach.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever HTTP library it uses
@@ -228,6 +279,11 @@ def push(folder: Path, name: str, private: bool, message: str) -> str:
     api = HfApi()
     try:
         api.create_repo(name, private=private, exist_ok=True)
+        if private and not api.repo_info(name).private:  # one that was there stays as it was
+            raise UserError(
+                f"{name}: is there already, and public, against --private; nothing was uploaded: make it private in "
+                "its settings on the hub, or give another name"
+            )
         done = api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=SHARED, commit_message=message)
     except (HTTPError, OSError, ValueError) as e:
         said = (str(e).strip() or type(e).__name__).splitlines()[0]

@@ -4,19 +4,23 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 from mse.errors import UserError
 from mse.fetch import fetch, load_registry, model_folder
+from mse.predict import Predictor
 from tests.conftest import ROOT
 from tests.served import Replies, served
+from tests.test_share import trained
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -162,12 +166,15 @@ def hub() -> Iterator[str]:
 
 
 def fetch_in_new_process(folder: Path, endpoint: str, name: str = "tiny") -> subprocess.CompletedProcess[str]:
-    """The endpoint is read when huggingface_hub is imported, so the command runs in a process of its own."""
+    """The endpoint is read when huggingface_hub is imported, so the command runs in a process of its own.
+
+    It runs in the folder, which is no clone: it holds no more than what a test puts there.
+    """
     command = [sys.executable, "-c", "from mse.cli import main; main()", "fetch", name]
     command += ["--registry", str(folder / "models.yaml"), "--models", str(folder / "models")]
     environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf"), "NO_PROXY": "*"}
     environment.pop("HF_HUB_OFFLINE", None)
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=120)
 
 
 def test_file_of_a_hub_repository(hub: str, tmp_path: Path) -> None:
@@ -189,12 +196,13 @@ def test_hub_without_the_revision_is_one_clear_message(hub: str, tmp_path: Path)
 # --- a speech model of a hub ---
 
 COMMIT = "c" * 40
-REPOSITORIES = {
-    "owner/whisper": {"config.json", "model.bin", "tokenizer.json", "vocabulary.json", "README.md", "code.py"},
-    "owner/wav2vec": {"config.json", "preprocessor_config.json", "model.safetensors", "pytorch_model.bin", "code.py"},
-    "owner/older": {"config.json", "preprocessor_config.json", "pytorch_model.bin", "tf_model.h5", "code.py"},
-    "owner/none": {"config.json", "flax_model.msgpack"},
+NAMES = {
+    "owner/whisper": ["config.json", "model.bin", "tokenizer.json", "vocabulary.json", "README.md", "code.py"],
+    "owner/wav2vec": ["config.json", "preprocessor_config.json", "model.safetensors", "pytorch_model.bin", "code.py"],
+    "owner/older": ["config.json", "preprocessor_config.json", "pytorch_model.bin", "tf_model.h5", "code.py"],
+    "owner/none": ["config.json", "flax_model.msgpack"],
 }
+REPOSITORIES = {hub: {name: name[:1].encode() for name in names} for hub, names in NAMES.items()}
 
 
 class Repositories(Replies):
@@ -206,11 +214,14 @@ class Repositories(Replies):
         if self.path.startswith((f"/api/models/{hub}/revision/main", f"/api/models/{hub}/revision/{COMMIT}")):
             body = json.dumps({"id": hub, "sha": COMMIT, "siblings": []}).encode()
         elif self.path.startswith(f"/api/models/{hub}/tree/"):
-            files = [{"type": "file", "path": name, "size": 1, "oid": "0" * 40} for name in REPOSITORIES[hub]]
+            files = [
+                {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
+                for name, content in REPOSITORIES[hub].items()
+            ]
             body = json.dumps(files).encode()
         elif self.path.startswith(f"/{hub}/resolve/{COMMIT}/"):
             name = self.path.rpartition("/")[2]
-            kind, body = "application/octet-stream", name[0].encode()
+            kind, body = "application/octet-stream", REPOSITORIES[hub][name]
             headers = {"ETag": f'"{hashlib.sha256(name.encode()).hexdigest()}"', "X-Repo-Commit": COMMIT}
         else:
             status = 404
@@ -266,3 +277,37 @@ def test_speech_model_that_can_not_be_fetched(name: str, message: str, repositor
     done = fetch_in_new_process(tmp_path, repositories, name)
     assert done.returncode == 1 and done.stderr.startswith(f"error: {message}") and "Traceback" not in done.stderr
     assert not (tmp_path / "models").exists() or not list((tmp_path / "models").iterdir())
+
+
+# --- outside of a clone ---
+
+
+@pytest.mark.parametrize("missing", ["models.yaml", "config/config.yaml"])
+def test_names_mean_something_in_a_clone_alone(missing: str, tmp_path: Path) -> None:
+    if missing != "models.yaml":
+        registry(tmp_path, wheel="a==1")
+    done = fetch_in_new_process(tmp_path, "http://127.0.0.1:9", "smollm2")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    told = "no such file, so 'smollm2' means nothing here; run `mse fetch smollm2` in a clone of mse, or give"
+    assert re.match(rf"error: \S*{re.escape(missing)}: {re.escape(told)}", done.stderr)
+
+
+def test_an_adapter_of_a_hub_answers_as_where_it_was_trained(
+    repositories: str, tmp_path: Path, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a registry or a configuration: all that is needed is the name."""
+    local = trained(tmp_path / "there", tiny_llm)
+    (local / "README.md").write_text("what it is")
+    names = ["config.json", "adapter.safetensors", "pipeline.json", "README.md"]
+    files = {name: (local / name).read_bytes() for name in names} | {"code.py": b"no"}
+    monkeypatch.setitem(REPOSITORIES, "ana/mine", files)
+    (tmp_path / "here").mkdir()
+    done = fetch_in_new_process(tmp_path / "here", repositories, "ana/mine")
+    assert done.returncode == 0, done.stderr
+    pinned = f"`mse fetch ana/mine@{COMMIT}` and `--adapter ana/mine@{COMMIT}` pin it, so that it can't change"
+    assert f"ana/mine: fetched commit {COMMIT}; {pinned}" in done.stderr and "`model`" not in done.stderr
+    models = tmp_path / "here/models"
+    assert {path.name for path in (models / "ana--mine").iterdir()} == {*names, ".made-by-mse", "fetched.json"}
+    fetched, own = (Predictor(adapter, llm=tiny_llm, models=models) for adapter in ("ana/mine", local))
+    texts = ["it is so", "a film"]
+    pd.testing.assert_frame_equal(fetched.texts(texts), own.texts(texts))

@@ -33,22 +33,29 @@ def fetch(
     models: ModelsFolder = Path("resources/models"),
     config_file: ConfigFile = Path("config/config.yaml"),
 ) -> None:
-    """Fetch pretrained models and LLM checkpoints by name. The only command that uses the network."""
+    """Fetch pretrained models, LLM checkpoints and adapters by name. Only this and `adapter push` use the network."""
     from mse.fetch import HUB_ID, fetch_checkpoint, fetch_hub_model, load_registry
     from mse.fetch import fetch as fetch_model
 
+    known_models = load_registry(registry) if registry.is_file() else {}
     for name in names:
-        if name in load_registry(registry):
+        if name in known_models:
             print(fetch_model(name, registry, models))
             continue
         if HUB_ID.fullmatch(name):
             print(fetch_hub_model(name, models))
             continue
+        for file in (registry, config_file):
+            if not file.is_file():
+                raise UserError(
+                    f"{file}: no such file, so {name!r} means nothing here; run `mse fetch {name}` in a clone of mse, "
+                    "or give --registry and --config"
+                )
         run = config.parse(config.Config, config.read_yaml(config_file), str(config_file))
         known = config.known_names(run, "backbones")
         if name not in known:
             raise UserError(
-                f"{name!r} is neither a model ({registry}: {', '.join(load_registry(registry))}) nor a backbone "
+                f"{name!r} is neither a model ({registry}: {', '.join(known_models)}) nor a backbone "
                 f"({', '.join(known)}), nor OWNER/NAME@REVISION of a hub"
             )
         backbone = config.load_backbone(run, name)

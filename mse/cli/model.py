@@ -85,7 +85,9 @@ def card(
 def push_adapter(
     folder: Annotated[Path, typer.Argument(help="Folder of the adapter.")],
     name: Annotated[str, typer.Argument(help="OWNER/NAME on the hub; made where it is not there.")],
-    private: Annotated[bool, typer.Option("--private", help="Nobody else may see it.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Nobody else may see it; refused where it is there and public.")
+    ] = False,
     message: Annotated[str, typer.Option(help="Of the commit.")] = "Adapter",
 ) -> None:
     """Put an adapter's folder on a Hugging Face hub; log in with `hf auth login` before."""
