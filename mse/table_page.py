@@ -8,10 +8,9 @@ import pandas as pd
 from mse.atomic import replacing
 from mse.errors import UserError
 from mse.metric_names import METRIC_NAMES, PERCENT
-from mse.tables import read_table
+from mse.tables import read_intervals, read_table
 
 SIGNIFICANT = 0.05
-NUMBERS = ("value", "low", "high", "difference", "p")
 STYLE = """
 body { font: 15px/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", sans-serif; color: #222; margin: 28px; }
 h1 { font-size: 20px; font-weight: 600; margin: 0 0 4px; }
@@ -39,7 +38,7 @@ def write_table_page(metrics: Path, intervals: Path, out: Path) -> None:
         UserError: a table is missing or another.
     """
     counts = read_table(metrics, ("model", "run", "decoding", "corpus"), (), "mse score", required=("n", "corpus"))
-    table = read_table(intervals, ("model", "decoding", "metric"), NUMBERS, "mse score", required=("metric", "value"))
+    table = read_intervals(intervals)
     shown = [name for name in dict.fromkeys(table["metric"]) if name in METRIC_NAMES]
     if counts.empty or not shown:
         raise UserError(f"{intervals}: no metric that is known; score again")
@@ -49,8 +48,8 @@ def write_table_page(metrics: Path, intervals: Path, out: Path) -> None:
     for (model, decoding), of_row in table.groupby(["model", "decoding"], sort=False):
         name = f"{escape(model)} <small>{escape(decoding)}</small>" if decoding else escape(model)
         cells = "".join(_cell(of_row[of_row["metric"] == metric], metric, best[metric]) for metric in shown)
-        first = str(of_row["reference"].iloc[0]).lower() == "true"
-        rows.append(f"<tr{' class=reference' if first else ''}><td>{name}</td>{cells}</tr>")
+        shaded = " class=reference" if of_row["reference"].iloc[0] else ""
+        rows.append(f"<tr{shaded}><td>{name}</td>{cells}</tr>")
     corpus, clips = escape(str(counts["corpus"].iloc[0])), int(float(counts["n"].iloc[0]))
     text = (
         f"{clips} test clips. Mean over the seeds, with the 95 % bootstrap interval over clips below. Bold: the best "

@@ -50,6 +50,18 @@ def read_table(
     return table
 
 
+def read_intervals(path: Path) -> pd.DataFrame:
+    """intervals.csv with texts, numbers and, whether a row is the one that others are compared with, truth values.
+
+    Raises:
+        UserError: the table is missing, or another one.
+    """
+    numbers = ("value", "low", "high", "difference", "p")
+    required = ("decoding", "metric", "reference", *numbers)
+    table = read_table(path, ("model", "decoding", "metric"), numbers, "mse score", required=required)
+    return table.assign(reference=table["reference"].astype(str).str.lower() == "true")  # as spreadsheets write it, too
+
+
 def read_history(path: Path) -> pd.DataFrame:
     """history.csv as numbers: a row an epoch, NaN for what was not measured then.
 

@@ -114,9 +114,27 @@ def test_table_is_sorted_filtered_and_counted(seen: Path, browser_needed: None) 
         above = set(rows(browser))
         Select(browser.find_element(By.ID, "label")).select_by_visible_text("below 0")
         assert above and set(rows(browser)) == set(everything) - above
+        assert "only those with a remark" in browser.find_element(By.ID, "filters").text
         before = browser.find_element(By.ID, "summary").text
         Select(browser.find_element(By.ID, "run")).select_by_visible_text("seed-2")
         assert browser.find_element(By.ID, "summary").text != before
+
+
+def test_rows_are_made_as_they_are_asked_for(tmp_path: Path, browser_needed: None, landmarker: Path) -> None:
+    result = make_result(tmp_path, clips=2000)
+    run("browse", result, "--work", tmp_path / "work", "--model", landmarker, "--out", tmp_path / "page.html")
+    with opened(tmp_path / "page.html") as browser:
+        order = browser.execute_script("return shown.rows.map((clip) => clip.id)")
+        assert len(order) == 500 and rows(browser) == order[:200]
+        browser.execute_script("document.querySelector('footer').scrollIntoView()")
+        WebDriverWait(browser, 5).until(lambda _: rows(browser) == order[:400])
+        Select(browser.find_element(By.ID, "run")).select_by_visible_text("seed-2")
+        assert len(rows(browser)) == 200 and browser.execute_script("return scrollY") == 0
+        browser.find_element(By.CSS_SELECTOR, "tbody tr").send_keys(Keys.END)
+        order = browser.execute_script("return shown.rows.map((clip) => clip.id)")
+        assert rows(browser) == order and browser.switch_to.active_element.get_attribute("aria-label") == order[-1]
+        browser.switch_to.active_element.send_keys(Keys.ENTER)
+        assert is_open(browser) and browser.find_element(By.ID, "name").text == order[-1]
 
 
 def test_everything_can_be_done_by_keys(seen: Path, browser_needed: None) -> None:

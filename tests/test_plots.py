@@ -13,7 +13,10 @@ from mse.config import Classes, Intensity
 from mse.errors import UserError
 from mse.plots.answers import _coverage_of_quantiles, _reliability, calibration, predictions
 from mse.plots.corpus import labels, quality
+from mse.plots.runs import comparison
+from mse.plots.style import label_edges
 from mse.plots.timeline import timeline
+from mse.plots.wrapping import short_names, width, wrapped
 from mse.table_page import write_table_page
 from tests.test_browse import make_result
 
@@ -46,6 +49,24 @@ def test_figures_of_a_result(tmp_path: Path, task: Classes | None) -> None:
         assert "expected calibration error" in letters(tmp_path / "a/calibration.svg")
     else:
         assert "share of labels below it" in letters(tmp_path / "a/calibration.svg")
+
+
+@pytest.mark.parametrize(
+    ("task", "step", "bins"),
+    [
+        (Intensity(), 1, 31),
+        (Intensity(), 2, 31),  # CMU-MOSI's
+        (Intensity(low=-1, high=1), 1, 21),
+        (Intensity(low=-1, high=1, decimals=2), 1, 21),
+        (Intensity(low=0, high=100, decimals=0), 1, 21),
+    ],
+)
+def test_even_labels_fill_bins_evenly(task: Intensity, step: int, bins: int) -> None:
+    scale = 10**task.decimals
+    legal = np.arange(round(task.low * scale), round(task.high * scale) + 1, step) / scale
+    counts, _ = np.histogram(legal.astype(np.float32), label_edges(task))
+    assert len(counts) == bins and counts.sum() == len(legal)
+    assert len(set(counts[:-1])) == 1 and counts[-1] <= counts[0]
 
 
 def test_calibrated_quantiles_lie_on_the_diagonal_and_narrow_ones_do_not() -> None:
@@ -90,7 +111,7 @@ def test_quality_draws_what_was_measured(tmp_path: Path) -> None:
     quality(tmp_path / "q.csv", tmp_path / "q.svg")
     told = letters(tmp_path / "q.svg")
     assert f"acoustic: 1 of {len(table)} complete" in told and "signal to noise (dB)" in told and "median 20" in told
-    assert "words a second" not in told and "facial" not in told
+    assert "speech rate" not in told and "facial" not in told
 
 
 def spoken(recordings: int = 1) -> pd.DataFrame:
@@ -107,7 +128,13 @@ def test_timeline_of_intensities_and_classes(tmp_path: Path) -> None:
     table = spoken(2).assign(prediction=[0.5, None, -1.2, 2.0], low=-1.5, high=2.5)
     timeline(table, Intensity(), tmp_path / "t.svg")
     told = letters(tmp_path / "t.svg")
-    assert "我很" in told and "$talk$.mp4" in told and "$5, or $6" in told and told.count("sentiment") == 2
+    assert (
+        "我很" in told
+        and "0/$talk$.mp4" in told
+        and "1/$talk$.mp4" in told
+        and "$5, or $6" in told
+        and told.count("sentiment") == 2
+    )
     table = spoken().assign(prediction=["平静", None], **{"p_平静": [0.8, np.nan], "p_愤怒": [0.2, np.nan]})
     timeline(table, CHINESE, tmp_path / "c.svg")
     assert "愤怒" in letters(tmp_path / "c.svg")
@@ -120,6 +147,27 @@ def test_timeline_of_intensities_and_classes(tmp_path: Path) -> None:
             timeline(wrong, Intensity(), tmp_path / "x.svg")
     with pytest.raises(UserError, match=r"a figure's name ends in \.svg"):
         timeline(spoken(), Intensity(), tmp_path / "x.doc")
+
+
+def test_words_wrap_in_any_script() -> None:
+    chinese = "我很高兴今天能在这里见到大家、因为天气很好、我们去公园吧。"
+    assert wrapped(chinese, 12, 9) == ["我很高兴今天", "能在这里见到", "大家、因为天", "气很好、我们", "去公园吧。"]
+    assert wrapped(chinese, 12, 2) == ["我很高兴今天", "能在这里见…"]
+    assert wrapped("天气很好吧、我们", 10, 9) == ["天气很好", "吧、我们"]  # no line begins with a comma
+    assert wrapped("so Zoë said: 今天天气很好 (really)", 10, 9) == ["so Zoë", "said: 今天", "天气很好", "(really)"]
+    assert wrapped("an incomprehensible word", 10, 9) == ["an", "incomprehensible", "word"]
+    assert wrapped("an incomprehensible word", 10, 2) == ["an", "incompreh…"]
+    assert wrapped("", 10, 4) == [""] and width("\uff46好a") == 5
+
+
+def test_recordings_of_one_name_are_told_apart() -> None:
+    assert short_names(["/x/talk.mp4"]) == ["talk.mp4"]
+    assert short_names(["x/a/talk.mp4", "y/a/talk.mp4", "talk.mp4", "x/b.mp4"]) == [
+        "x/a/talk.mp4",
+        "y/a/talk.mp4",
+        "talk.mp4",
+        "b.mp4",
+    ]
 
 
 def test_page_of_metrics(tmp_path: Path) -> None:
@@ -142,4 +190,18 @@ def test_page_of_metrics(tmp_path: Path) -> None:
     assert "<h1>a&lt;b&gt;</h1>" in page and "&lt;i&gt;ours&lt;/i&gt;" in page and "<i>" not in page
     assert "<td class=best>0.500<small>0.400 to 0.600</small></td>" in page
     assert "<td>0.700<sup>*</sup>" in page and "<td class=best>50.0<small>40.0 to 60.0</small></td>" in page
-    assert "60 test clips" in page and page.count("<tr") == 4
+    assert "60 test clips" in page and page.count("<tr") == 4 and page.count("<tr class=reference>") == 1
+
+
+def test_reference_is_known_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    line = {"model": "m", "decoding": "", "metric": "mae", "value": 0.5, "low": 0.4, "high": 0.6}
+    table = pd.DataFrame([line, line | {"model": "n"}]).assign(difference=0.0, p=0.5)
+    figures = []
+    for said in (["True", "False"], ["TRUE", "FALSE"], ["true", ""]):
+        table.assign(reference=said).to_csv(tmp_path / "intervals.csv", index=False)
+        comparison(tmp_path / "intervals.csv", tmp_path / "c.svg")
+        figures.append((tmp_path / "c.svg").read_bytes())
+    assert len(set(figures)) == 1
+    table.to_csv(tmp_path / "intervals.csv", index=False)
+    with pytest.raises(UserError, match="column 'reference' is missing"):
+        comparison(tmp_path / "intervals.csv", tmp_path / "c.svg")

@@ -14,23 +14,11 @@ from mse.config import Classes, Task
 from mse.corpus import read_manifest
 from mse.data import ClipDataset, task_of
 from mse.errors import UserError
+from mse.plots.measured import MEASURED
 from mse.predictions import read_predictions, shown_label
 from mse.quality import STAGES, read_quality
 from mse.segment import read_facts
 from mse.store import Status
-
-MEASURED = {  # columns of quality.csv: what they are called, and how their values are written
-    "duration_s": ("duration", "{:.1f} s"),
-    "loudness_dbfs": ("loudness", "{:.1f} dBFS"),
-    "snr_db": ("signal to noise", "{:.0f} dB"),
-    "clipping": ("clipped", "{:.1%} of the sound"),
-    "facial_coverage": ("face seen", "{:.0%} of the pictures"),
-    "faces": ("faces at once", "{:.0f}"),
-    "speaking": ("the face speaks", "{:.2f}"),
-    "asr_confidence": ("words are sure", "{:.2f}"),
-    "word_error_rate": ("word error rate", "{:.0%}"),
-    "speech_rate": ("speech rate", "{:.1f} a second"),
-}
 
 
 @dataclass(frozen=True)
@@ -165,8 +153,8 @@ def _flags(told: Mapping[str, Any]) -> list[str]:
 
 
 def _measured(told: Mapping[str, Any]) -> list[list[str]]:
-    found = [(name, form, told[column]) for column, (name, form) in MEASURED.items() if column in told]
-    return [[name, form.format(value)] for name, form, value in found if pd.notna(value)]
+    found = [(column, told[name]) for name, column in MEASURED.items() if name in told]
+    return [[column.name, column.write(value)] for column, value in found if pd.notna(value)]
 
 
 def beside(media: Path, page: Path) -> str:

@@ -3,6 +3,9 @@
 
 const told = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
+const body = document.querySelector("tbody");
+const PORTION = 200; // rows
+const collator = new Intl.Collator(undefined, { numeric: true });
 const classes = told.task.kind === "classes";
 const span = classes ? 1 : told.task.high - told.task.low;
 const shown = { run: told.runs[0], sort: "error", falling: true, rows: [], open: -1 };
@@ -84,7 +87,7 @@ function ordered(clips) {
   const { value } = COLUMNS.find((column) => column.key === shown.sort);
   const sign = shown.falling ? -1 : 1;
   const absent = (found) => found === null || found === undefined || found === "";
-  const compare = (a, b) => (typeof a === "number" ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true }));
+  const compare = (a, b) => (typeof a === "number" ? a - b : collator.compare(a, b));
   return clips
     .map((clip) => [value(clip), clip])
     .sort(([a, left], [b, right]) => {
@@ -118,18 +121,30 @@ function heads() {
 function draw() {
   shown.rows = ordered(kept());
   heads();
-  document.querySelector("tbody").replaceChildren(
-    ...shown.rows.map((clip, index) => {
-      const cells = COLUMNS.map((column) =>
-        element("td", { class: column.number ? "number" : column.key }, column.cell(clip)));
-      const row = element("tr", { tabIndex: index ? -1 : 0 }, ...cells);
-      row.setAttribute("aria-label", clip.id);
-      row.addEventListener("click", () => open(index));
-      return row;
-    }),
-  );
+  body.replaceChildren();
+  rowAt(0);
+  scrollTo(0, 0);
   byId("nothing").hidden = shown.rows.length > 0;
   byId("summary").textContent = summary();
+}
+
+/** The row of a clip; rows are made in portions, as far down as they are asked for: a few thousand take seconds. */
+function rowAt(index) {
+  const made = body.children.length;
+  if (index >= made) {
+    const wanted = shown.rows.slice(made, (Math.floor(index / PORTION) + 1) * PORTION);
+    body.append(...wanted.map((clip, place) => rowOf(clip, made + place)));
+  }
+  return body.children[index];
+}
+
+function rowOf(clip, index) {
+  const cells = COLUMNS.map((column) =>
+    element("td", { class: column.number ? "number" : column.key }, column.cell(clip)));
+  const row = element("tr", { tabIndex: index ? -1 : 0 }, ...cells);
+  row.setAttribute("aria-label", clip.id);
+  row.addEventListener("click", () => open(index));
+  return row;
 }
 
 function summary() {
@@ -141,8 +156,7 @@ function summary() {
 }
 
 function move(row, step) {
-  const rows = [...document.querySelectorAll("tbody tr")];
-  const next = rows[Math.min(Math.max(rows.indexOf(row) + step, 0), rows.length - 1)];
+  const next = rowAt(Math.min(Math.max([...body.children].indexOf(row) + step, 0), shown.rows.length - 1));
   if (!next) return;
   row.tabIndex = -1;
   next.tabIndex = 0;
@@ -292,10 +306,12 @@ function begin() {
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener("close", () => {
     byId("clip").replaceChildren(); // a recording stops
-    const row = document.querySelectorAll("tbody tr")[shown.open];
+    const row = rowAt(shown.open);
     if (row) move(row, 0);
   });
   document.addEventListener("keydown", keys);
+  const below = ([{ isIntersecting }]) => isIntersecting && rowAt(body.children.length);
+  new IntersectionObserver(below, { rootMargin: "1000px" }).observe(document.querySelector("footer"));
   draw();
 }
 

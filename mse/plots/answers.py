@@ -12,7 +12,7 @@ from mse.config import Classes, Intensity
 from mse.data import ClipDataset, task_of
 from mse.errors import UserError
 from mse.metrics import Values, pearson
-from mse.plots.style import BLUE, GREY, drawing, save
+from mse.plots.style import BLUE, GREY, drawing, label_edges, save
 from mse.predictions import read_predictions
 
 BINS = 10  # of confidences
@@ -68,7 +68,7 @@ def _scatter(tables: Sequence[pd.DataFrame], task: Intensity) -> Figure:
     every = pd.concat(tables)
     read = every.dropna(subset=["prediction"])
     low, high = task.low, task.high
-    figure = plt.figure(figsize=(5.6, 5.6))
+    figure = plt.figure(figsize=(5.6, 5.6), layout="compressed")
     grid = figure.add_gridspec(2, 2, width_ratios=(4, 1), height_ratios=(1, 4))
     scatter = figure.add_subplot(grid[1, 0])
     scatter.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle=":", label="perfect")
@@ -76,7 +76,8 @@ def _scatter(tables: Sequence[pd.DataFrame], task: Intensity) -> Figure:
     correlations = [pearson(*t.dropna(subset=["prediction"])[["prediction", "label"]].to_numpy().T) for t in tables]
     title = f"test clips, {len(tables)} seeds: mean r = {np.mean(correlations):.2f}"
     missing = len(every) - len(read)
-    margin = (high - low) / 30
+    edges = label_edges(task)
+    margin = max((high - low) / 30, edges[-1] - high)
     scatter.set(
         xlabel="label",
         ylabel="prediction",
@@ -85,7 +86,6 @@ def _scatter(tables: Sequence[pd.DataFrame], task: Intensity) -> Figure:
         aspect="equal",
     )
     scatter.legend(loc="upper left")
-    edges = np.linspace(low, high, 25).tolist()
     above = figure.add_subplot(grid[0, 0], sharex=scatter)
     above.hist(tables[0]["label"], bins=edges, color=GREY, alpha=0.6)
     above.set(title=f"{title}, {missing} unparseable" if missing else title, ylabel="clips")

@@ -12,16 +12,12 @@ from mse.corpus import SPLITS
 from mse.data import ClipDataset, task_of
 from mse.errors import UserError
 from mse.metrics import Values
-from mse.plots.style import BLUE, GREEN, ORANGE, drawing, save
+from mse.plots.measured import MEASURED
+from mse.plots.style import BLUE, GREEN, ORANGE, drawing, label_edges, save
 from mse.quality import read_quality
 
 COLUMNS = 3  # of panels
-MEASURED = {  # columns of quality.csv
-    "snr_db": "signal to noise (dB)",
-    "loudness_dbfs": "level (dB of full scale)",
-    "asr_confidence": "mean probability of the words",
-    "speech_rate": "words a second",
-}
+DRAWN = ("snr_db", "loudness_dbfs", "asr_confidence", "speech_rate")  # columns of quality.csv
 
 
 def labels(dataset_path: Path, out: Path) -> None:
@@ -42,8 +38,9 @@ def labels(dataset_path: Path, out: Path) -> None:
                 axis.bar(range(len(task.names)), counts, color=colour)
                 axis.set_xticks(range(len(task.names)), task.names, rotation=45, ha="right")
             else:
-                axis.hist(values, bins=np.linspace(task.low, task.high, 25), color=colour)
-                axis.set_xlim(task.low, task.high)
+                edges = label_edges(task)
+                axis.hist(values, bins=edges, color=colour)
+                axis.set_xlim(edges[0], edges[-1])
             axis.set(title=f"{split}: {len(values)} clips", ylabel="clips")
         save(figure, out)
 
@@ -62,7 +59,7 @@ def quality(quality_path: Path, out: Path) -> None:
     covered = [
         (name, colour) for name, colour in (("acoustic", BLUE), ("facial", ORANGE)) if f"{name}_coverage" in table
     ]
-    measured = [name for name in MEASURED if name in table and table[name].notna().any()]
+    measured = [name for name in DRAWN if name in table and table[name].notna().any()]
     if not (covered or measured):
         raise UserError(f"{quality_path}: the corpus has neither sound nor picture; nothing was measured")
     panels = len(covered) + len(measured)
@@ -75,7 +72,7 @@ def quality(quality_path: Path, out: Path) -> None:
         for axis, name in zip(axes[len(covered) :], measured, strict=False):
             values = table[name].dropna().to_numpy(np.float64)
             axis.hist(values[np.isfinite(values)], bins=25, color=GREEN)
-            axis.set(title=MEASURED[name], ylabel="clips", xlabel=f"median {np.median(values):.3g}")
+            axis.set(title=MEASURED[name].title, ylabel="clips", xlabel=f"median {np.median(values):.3g}")
         for axis in axes[panels:]:
             axis.set_axis_off()
         save(figure, out)

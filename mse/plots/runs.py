@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from mse.plots.style import BLUE, GREEN, GREY, ORANGE, drawing, save
-from mse.tables import read_history, read_table
+from mse.tables import read_history, read_intervals
 
 
 def training(histories: Sequence[Path], out: Path) -> None:
@@ -51,8 +51,7 @@ def comparison(intervals: Path, out: Path) -> None:
     Raises:
         UserError: the table is missing, or another one.
     """
-    numbers = ("value", "low", "high")
-    table = read_table(intervals, ("metric", "model", "decoding"), numbers, "mse score")
+    table = read_intervals(intervals)
     titles = {"mae": "MAE (less is better)", "corr": "correlation r"}
     titles |= {"accuracy": "accuracy", "weighted_f1": "weighted F1"}
     shown = [(name, title) for name, title in titles.items() if name in set(table["metric"])]

@@ -1,6 +1,5 @@
 """Predictions of recordings on their time axes."""
 
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,13 @@ from matplotlib.patches import Rectangle
 from mse.config import Classes, Intensity, Task
 from mse.errors import UserError
 from mse.plots.style import BLUE, COLOURS, GREY, ORANGE, drawing, require_figure, save
+from mse.plots.wrapping import short_names, wrapped
 
 NARROWEST_IN, WIDEST_IN, IN_A_SECOND = 11.0, 40.0, 0.22  # width of the time axis
 LANE_IN, WORDS_IN, CLASS_IN = 1.7, 0.55, 0.3  # heights: of intensities, of what was said, of each class
 MOST = 50  # recordings in one figure
 SMALL, LINES = 7, 4  # of what was said: font size in points, lines
-LETTERS_AN_INCH, SHORTEST = 15, 5  # letters; narrower utterances show none
+LETTERS_AN_INCH, SHORTEST = 15, 5  # letters (a Chinese one counts as two); narrower utterances show none
 
 
 def require_timeline(out: Path, recordings: int) -> None:
@@ -58,9 +58,11 @@ def timeline(table: pd.DataFrame, task: Task, out: Path) -> None:
             height_ratios=[lane_in, WORDS_IN] * len(recordings),
             squeeze=False,
         )
-        for (lane, words), recording in zip(axes[:, 0].reshape(-1, 2), recordings, strict=True):
+        titles = short_names(recordings)
+        for (lane, words), recording, title in zip(axes[:, 0].reshape(-1, 2), recordings, titles, strict=True):
             rows = table[(table["recording"] == recording) & table["end_s"].notna()]
-            lane.set_title(Path(recording).name)
+            lane.set_title(title)
+            lane.xaxis.set_major_formatter("{x:g} s")
             answered = rows[rows["prediction"].notna()]
             if isinstance(task, Intensity):
                 _intensities(lane, answered, task)
@@ -72,7 +74,6 @@ def timeline(table: pd.DataFrame, task: Task, out: Path) -> None:
                 axis.set_xlim(0, length_s)
             words.set(xticks=[], yticks=[], ylim=(0, 1))
             words.spines[:].set_visible(False)
-        axes[-1, 0].set_xlabel("seconds")
         save(figure, out)
 
 
@@ -106,5 +107,5 @@ def _words(axis: Axes, rows: pd.DataFrame, in_a_second: float) -> None:
     for row in rows.to_dict("records"):
         letters = int((row["end_s"] - row["start_s"]) * in_a_second * LETTERS_AN_INCH)
         if letters > SHORTEST:
-            said = textwrap.wrap(str(row["text"]), letters, max_lines=LINES, placeholder="…", break_long_words=False)
-            axis.text(row["start_s"], 0.95, "\n".join(said), fontsize=SMALL, va="top", clip_on=True)
+            said = "\n".join(wrapped(str(row["text"]), letters, LINES))
+            axis.text(row["start_s"], 0.95, said, fontsize=SMALL, va="top", clip_on=True)

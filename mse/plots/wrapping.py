@@ -1,0 +1,63 @@
+"""Lines and titles that fit, in any script."""
+
+import unicodedata
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+CLOSING = ("Pe", "Pf", "Po")  # categories of punctuation that begins no line
+
+
+def wrapped(text: str, columns: int, most: int) -> list[str]:
+    """Lines of a text; words longer than a line are broken, but only beside wide characters, which need no hyphen.
+
+    Args:
+        text: what to wrap.
+        columns: room in a line. A Chinese, Japanese or Korean character takes two.
+        most: lines; what is beyond them is an ellipsis.
+    """
+    lines = [""]
+    for word in text.split():
+        space = " "
+        for part in [word] if width(word) <= columns else _parts(word):
+            if lines[-1] and width(lines[-1] + space + part) > columns:
+                lines.append(part)
+            else:
+                lines[-1] += space + part if lines[-1] else part
+            space = ""
+    if len(lines) <= most:
+        return lines
+    last = lines[most - 1]
+    while width(last) >= columns:
+        last = last[:-1]
+    return [*lines[: most - 1], f"{last.rstrip()}…"]
+
+
+def width(text: str) -> int:
+    """Columns that a text takes."""
+    return len(text) + sum(map(_wide, text))
+
+
+def _wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in ("W", "F")
+
+
+def _parts(word: str) -> list[str]:
+    """A word in parts between which a line may end."""
+    parts = [word[0]]
+    for before, after in pairwise(word):
+        if (_wide(before) or _wide(after)) and unicodedata.category(after) not in CLOSING:
+            parts.append(after)
+        else:
+            parts[-1] += after
+    return parts
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """File names; of those that are alike, as many of the folders as tell them apart."""
+    every = [Path(path).parts for path in paths]
+    names = []
+    for parts in every:
+        telling = (n for n in range(1, len(parts)) if sum(other[-n:] == parts[-n:] for other in every) == 1)
+        names.append(str(Path(*parts[-next(telling, len(parts)) :])))
+    return names
