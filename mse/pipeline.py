@@ -23,7 +23,7 @@ PIPELINE_NAME = "pipeline.json"  # beside config.json and adapter.safetensors
 FORMAT_VERSION = 1
 WORDS_BY = {"en": "whisper-tiny.en"}  # where the adapter's own clips came with text
 ANY_LANGUAGE = "whisper-base"
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]  # of what becomes a folder
+Name = Annotated[str, Field(pattern=r"^[^/\\\x00.][^/\\\x00]*$")]  # of a folder, within the one that is meant
 
 
 class FeatureSet(Section):

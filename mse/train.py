@@ -230,8 +230,8 @@ def train(
         trainer = Trainer(dataset, llm, adapter, labels, settings, seed)
         clips = [*trainer.train, *trainer.valid]
         llm.read_beforehand([dataset.texts[clip] for clip in clips], settings.batch_size)
+        pipeline = pipeline_of(dataset, backbone_name or llm_folder.resolve().name, backbone)
         run_epochs(trainer, out, fingerprint(config, dataset_path, llm.device), history)
-        pipeline = pipeline_of(dataset, backbone_name, backbone)
     write_pipeline(pipeline, out)
     adapter.save_pretrained(out)
 

@@ -16,8 +16,9 @@ from mse.plots.corpus import labels, quality
 from mse.plots.runs import comparison
 from mse.plots.style import label_edges
 from mse.plots.timeline import timeline
-from mse.plots.wrapping import short_names, width, wrapped
+from mse.plots.wrapping import width, wrapped
 from mse.table_page import write_table_page
+from mse.told import named_apart
 from tests.test_browse import make_result
 
 CHINESE = Classes(classes={"平静": ["平静"], "愤怒": ["愤怒"]})
@@ -161,13 +162,8 @@ def test_words_wrap_in_any_script() -> None:
 
 
 def test_recordings_of_one_name_are_told_apart() -> None:
-    assert short_names(["/x/talk.mp4"]) == ["talk.mp4"]
-    assert short_names(["x/a/talk.mp4", "y/a/talk.mp4", "talk.mp4", "x/b.mp4"]) == [
-        "x/a/talk.mp4",
-        "y/a/talk.mp4",
-        "talk.mp4",
-        "b.mp4",
-    ]
+    alike = {"x/a/talk.mp4": "x/a/talk.mp4", "y/a/talk.mp4": "y/a/talk.mp4", "talk.mp4": "talk.mp4", "x/b.mp4": "b.mp4"}
+    assert named_apart(["/x/talk.mp4"]) == {"/x/talk.mp4": "talk.mp4"} and named_apart(alike) == alike
 
 
 def test_page_of_metrics(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def files(folder: Path) -> list[Path]:
 
 def test_every_artefact_has_a_record_that_fits_it(whole: Path) -> None:
     made = [path for path in files(whole) if not path.name.endswith(SUFFIX)]
-    assert len(made) == 2 + 2 * 4 + 2 + 3 + 1 + 3
+    assert len(made) == 2 + 2 * 4 + 2 + 4 + 1 + 3
     for path in made:
         text = record_path(path).read_text()
         record = Record.model_validate_json(text)

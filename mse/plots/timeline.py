@@ -11,7 +11,8 @@ from matplotlib.patches import Rectangle
 from mse.config import Classes, Intensity, Task
 from mse.errors import UserError
 from mse.plots.style import BLUE, COLOURS, GREY, ORANGE, drawing, require_figure, save
-from mse.plots.wrapping import short_names, wrapped
+from mse.plots.wrapping import wrapped
+from mse.told import named_apart
 
 NARROWEST_IN, WIDEST_IN, IN_A_SECOND = 11.0, 40.0, 0.22  # width of the time axis
 LANE_IN, WORDS_IN, CLASS_IN = 1.7, 0.55, 0.3  # heights: of intensities, of what was said, of each class
@@ -58,10 +59,10 @@ def timeline(table: pd.DataFrame, task: Task, out: Path) -> None:
             height_ratios=[lane_in, WORDS_IN] * len(recordings),
             squeeze=False,
         )
-        titles = short_names(recordings)
-        for (lane, words), recording, title in zip(axes[:, 0].reshape(-1, 2), recordings, titles, strict=True):
+        titles = named_apart(recordings)
+        for (lane, words), recording in zip(axes[:, 0].reshape(-1, 2), recordings, strict=True):
             rows = table[(table["recording"] == recording) & table["end_s"].notna()]
-            lane.set_title(title)
+            lane.set_title(titles[recording])
             lane.xaxis.set_major_formatter("{x:g} s")
             answered = rows[rows["prediction"].notna()]
             if isinstance(task, Intensity):

@@ -1,9 +1,7 @@
-"""Lines and titles that fit, in any script."""
+"""Lines that fit, in any script."""
 
 import unicodedata
-from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 CLOSING = ("Pe", "Pf", "Po")  # categories of punctuation that begins no line
 
@@ -51,13 +49,3 @@ def _parts(word: str) -> list[str]:
         else:
             parts[-1] += after
     return parts
-
-
-def short_names(paths: Sequence[str]) -> list[str]:
-    """File names; of those that are alike, as many of the folders as tell them apart."""
-    every = [Path(path).parts for path in paths]
-    names = []
-    for parts in every:
-        telling = (n for n in range(1, len(parts)) if sum(other[-n:] == parts[-n:] for other in every) == 1)
-        names.append(str(Path(*parts[-next(telling, len(parts)) :])))
-    return names
