@@ -283,7 +283,7 @@ def test_adapter_copied_elsewhere_takes_its_record_along(here: Path, tmp_path: P
     os.chdir(tmp_path)
     result = provenance("elsewhere/adapter")
     assert result.exit_code == 1
-    assert "elsewhere/adapter/: 2 files .json, .safetensors  mse train, seed 1" in result.stdout
+    assert "elsewhere/adapter/: 3 files .json, .safetensors  mse train, seed 1" in result.stdout
     found = faults("elsewhere/adapter")
     assert any(path.endswith("work/dataset.h5") and "missing" in said[0] for path, said in found.items())
     assert not any("elsewhere" in path for path in found)
