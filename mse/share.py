@@ -21,7 +21,7 @@ from mse.fetch import HUB_ID, model_folder
 from mse.metric_names import METRIC_NAMES, PERCENT
 from mse.pipeline import PIPELINE_NAME, FeatureSet, Pipeline, read_pipeline
 from mse.provenance import SUFFIX
-from mse.tables import read_table
+from mse.tables import read_intervals, read_table
 
 CARD_NAME = "README.md"
 SHARED = [CONFIG_NAME, WEIGHTS_NAME, PIPELINE_NAME, CARD_NAME, f"*{SUFFIX}"]
@@ -173,9 +173,8 @@ def _number(value: float, metric: str) -> str:
 
 def _between(intervals: Path, metrics: Path, scored: pd.DataFrame, columns: list[str]) -> str:
     """The intervals of the first model's means; its values, which stand in both tables, tell whether they belong."""
-    texts, numbers = ("metric", "model", "decoding", "reference"), ("value", "low", "high")
-    table = read_table(intervals, texts, numbers, "mse score", required=(*texts, *numbers))
-    rows = table[(table["reference"].str.lower() == "true") & table["metric"].isin(columns)]
+    table = read_intervals(intervals)
+    rows = table[table["reference"] & table["metric"].isin(columns)]
     means = {(row["model"], row["decoding"]): row for _, row in scored[scored["run"] == "mean"].iterrows()}
     for row in rows.itertuples():
         place = (row.model, row.decoding)
