@@ -86,6 +86,7 @@ def extract(
     with _workers(folder / "extraction.log") as run:
         rows = [(name, str(path), np.nan, np.nan) for name, path in zip(_names(recordings), recordings, strict=True)]
         if cut:
+            say(f"looking for utterances in {len(rows)} recordings")
             rows = run(_cut, rows, folder, cut, transcribe, pipeline.language, models).result()
         table = pd.DataFrame(rows, columns=["clip_id", "media", "start_s", "end_s"])
         table = table.assign(split="test", speaker="", text="", label="", shard=SHARD)
@@ -100,6 +101,7 @@ def extract(
             jobs["words"] = run(_transcribe, sound, folder, pipeline.language, transcribe, models)
         for name, made in pipeline.acoustic.items():
             jobs[f"sound by {name}"] = run(_acoustic, sound, folder, name, made.settings, models, device)
+        say(f"describing {', '.join(jobs)}")
         for what, job in jobs.items():
             job.result()
             say(f"{what} described" if what != "words" else "words recognised")

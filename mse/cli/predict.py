@@ -9,6 +9,7 @@ import typer
 from mse import config
 from mse.cli.options import MODEL, ModelsFolder, app
 from mse.errors import UserError
+from mse.progress import say
 
 
 @app.command(rich_help_panel=MODEL)
@@ -47,6 +48,7 @@ def predict(
     if whole and cut:
         raise UserError("mse predict: --whole cuts nothing; leave out --cut")
     words = config.settings(config.TranscribeSettings, transcribe) if transcribe else None
+    say("starting")  # the libraries take seconds
     from mse.atomic import require_place
     from mse.plots.timeline import require_timeline, timeline
     from mse.predict import Predictor, media_in
