@@ -41,12 +41,7 @@ def predict(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; as in training without it.")] = None,
 ) -> None:
     """Tell the sentiment or emotion of new recordings, utterance by utterance."""
-    if bool(recordings) == bool(text):
-        raise UserError("mse predict: give either recordings or --text")
-    if text and (keep or plot or whole or cut):
-        raise UserError("mse predict: --keep, --plot, --whole and --cut are of recordings, not of --text")
-    if whole and cut:
-        raise UserError("mse predict: --whole cuts nothing; leave out --cut")
+    _refuse(bool(recordings), bool(text), bool(keep or plot or whole or cut), whole and bool(cut))
     words = config.settings(config.TranscribeSettings, transcribe) if transcribe else None
     say("starting")  # the libraries take seconds
     from mse.atomic import require_place
@@ -75,6 +70,16 @@ def predict(
         timeline(table, predictor.pipeline.task, plot)
     if table["prediction"].isna().all():
         raise UserError("nothing could be predicted; why stands above")
+
+
+def _refuse(recordings: bool, text: bool, of_recordings: bool, cut_whole: bool) -> None:
+    """Options that do not go together."""
+    if recordings == text:
+        raise UserError("mse predict: give either recordings or --text")
+    if text and of_recordings:
+        raise UserError("mse predict: --keep, --plot, --whole and --cut are of recordings, not of --text")
+    if cut_whole:
+        raise UserError("mse predict: --whole cuts nothing; leave out --cut")
 
 
 def _show(table: Any, task: config.Task) -> None:
