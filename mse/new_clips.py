@@ -1,5 +1,6 @@
 """Clips of new recordings, as an adapter reads them."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ class NewClips:
             if out or not any(map(len, found)):
                 clips.append(nothing)
             else:
-                clips.append(side_by_side(found, [e.rate_hz for e in sets]) if len(found) > 1 else found[0])
+                clips.append(side_by_side(found, [e.rate_hz or math.nan for e in sets]) if len(found) > 1 else found[0])
         self.far[modality] = [_far(values, self._normal[modality]) for values in clips]
         return clips
 

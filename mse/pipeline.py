@@ -6,6 +6,7 @@ the training clips' mean and deviation of each feature, the question put to the 
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,7 +33,7 @@ class FeatureSet(Section):
     settings: dict[str, Any]
     settings_digest: str
     feature_names: list[str]
-    rate_hz: float
+    rate_hz: float | None = Field(description="null: released features of others do not tell")
     mean: list[float]
     deviation: list[float]
 
@@ -131,7 +132,7 @@ def _described(dataset: ClipDataset, modality: str) -> Mapping[str, FeatureSet]:
             settings=dict(made.settings),
             settings_digest=made.settings_digest,
             feature_names=made.feature_names,
-            rate_hz=made.rate_hz,
+            rate_hz=None if math.isnan(made.rate_hz) else made.rate_hz,
             mean=mean.tolist(),  # float32 has an exact form in JSON's numbers, and comes back as it was
             deviation=deviation.tolist(),
         )

@@ -221,7 +221,8 @@ def _features(pipeline: Pipeline) -> str:
     """A line a set; the settings are whole in pipeline.json."""
 
     def line(what: str, made: FeatureSet) -> str:
-        return f"- {what}: {len(made.feature_names)} numbers {made.rate_hz:g} times a second"
+        rate = f" {made.rate_hz:g} times a second" if made.rate_hz else ", as others released them"
+        return f"- {what}: {len(made.feature_names)} numbers{rate}"
 
     lines = [
         line(f"sound, {_plain(str(made.settings.get('feature_set') or made.settings.get('model') or name))}", made)

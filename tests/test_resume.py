@@ -29,7 +29,8 @@ SETTINGS = TrainSettings(
     modality_dropout=0.3,
 )
 EPOCHS = SETTINGS.pretrain_epochs + SETTINGS.schedule_epochs
-RESULT = ["adapter/adapter.safetensors", "adapter/config.json", "history.csv"]
+ADAPTER = ["adapter.safetensors", "config.json", "pipeline.json"]
+RESULT = [*(f"adapter/{name}" for name in ADAPTER), "history.csv"]
 PROCESSES = multiprocessing.get_context("forkserver")  # processes that have loaded the libraries already
 
 
@@ -83,7 +84,7 @@ def test_killed_at_random_moments(
         going_on += (out / "adapter" / STATE_NAME).exists()  # else the kill came before the first epoch's end
         trained(data, tiny_llm, out, shape)
         assert bytes_of(out) == bytes_of(whole)
-        assert [path.name for path in sorted((out / "adapter").iterdir())] == ["adapter.safetensors", "config.json"]
+        assert [path.name for path in sorted((out / "adapter").iterdir())] == ADAPTER
         assert events(out) == pytest.approx(pd.read_csv(out / "history.csv")["valid_mae"].dropna().tolist(), rel=1e-6)
     assert killed >= 5  # a moment may come after the end
     assert capfd.readouterr().err.count("going on after epoch") >= going_on > 0
