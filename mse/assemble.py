@@ -98,18 +98,9 @@ def assemble(
         _check_splits(clips, manifest)
     sets = {group_of(each): _index(name, clips, judged, paths, out, each) for each, paths in shards.items()}
     with writing(out) as file:
-        described = dataset.model_dump(mode="json", include={"task", "preamble", "prompt", "language"})
-        described["extraction"] = extraction and extraction.model_dump(mode="json")
-        hdf5.write_attributes(
-            file,
-            {
-                "format_version": FORMAT_VERSION,
-                "name": name,
-                "description": json.dumps(described),
-                "clip_sd": settings.clip_sd,
-                "unusable": json.dumps(unusable),
-            },
-        )
+        hdf5.write_attributes(file, {"format_version": FORMAT_VERSION, "name": name})
+        hdf5.write_attributes(file, {"description": _description(dataset, extraction)})
+        hdf5.write_attributes(file, {"clip_sd": settings.clip_sd, "unusable": json.dumps(unusable)})
         for column in ("clip_id", "split", "speaker", "text"):
             hdf5.write_texts(file, column, clips[column].tolist())
         file.create_dataset("label", data=clips["label"].to_numpy(np.float64))
@@ -154,6 +145,12 @@ def _check_bad_fraction(judged: pd.DataFrame, quality: Path, settings: AssembleS
             f"more than assemble.max_bad_fraction = {settings.max_bad_fraction:g} allows. The first of them:\n"
             f"{examples}\nMend or remove these clips, or raise the limit; finished features are kept."
         )
+
+
+def _description(dataset: Dataset, extraction: Extraction | None) -> str:
+    """What a corpus asks and how its features came to be, in JSON."""
+    described = dataset.model_dump(mode="json", include={"task", "preamble", "prompt", "language"})
+    return json.dumps(described | {"extraction": extraction and extraction.model_dump(mode="json")})
 
 
 def _check_splits(clips: pd.DataFrame, manifest: Path) -> None:

@@ -186,9 +186,8 @@ def train(
 ) -> None:
     """Train an adapter, stop early on the validation split, keep the best epoch.
 
-    A run that was killed goes on after its last whole epoch, and ends with the same bytes. Its state stays until
-    the adapter is used (`mse answer`): a workflow that is killed before it has noted the job as done starts it again,
-    which then ends at once.
+    A run that was killed goes on after its last whole epoch, and ends with the same bytes. Its state stays until `mse
+    answer` uses the adapter, so that a workflow that was killed before noting the job as done does not train again.
 
     Args:
         dataset_path: dataset.h5.

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import jiwer
 import numpy as np
 import pytest
 from faster_whisper import WhisperModel
@@ -30,7 +31,9 @@ from mse.features.speech import (
 )
 from mse.store import Clip, Description, Status, write_shard
 from mse.transcribe import read_transcripts, transcribe_shard, transcript_row
+from tests.conftest import ROOT
 
+SAID = ["The weather was lovely today.", "I have never seen such a bad film.", "The train leaves at nine."]
 T = np.arange(4 * media.SAMPLE_RATE_HZ) / media.SAMPLE_RATE_HZ  # seconds
 
 
@@ -50,6 +53,19 @@ NO_SPEECH = {
 
 def pcm(sound: np.ndarray) -> np.ndarray:
     return np.round(sound * 32767).astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def voice() -> np.ndarray:
+    """SAID: a short pause after the first sentence, a long one after the second; int16 at 16 kHz."""
+    pytest.importorskip("espeakng_loader", reason="the voice comes from the demo extra")
+    from mse.demo.recipe import load_recipe
+    from mse.demo.voice import speak, to_pcm
+
+    recipe = load_recipe(ROOT / "resources" / "demo.yaml")
+    said = [speak(text, recipe.splits["train"].speakers[0], 0.0, recipe.sound, recipe.voice) for text in SAID]
+    still = [np.zeros(round(seconds * media.SAMPLE_RATE_HZ)) for seconds in (1.0, 0.4, 1.5, 1.0)]
+    return to_pcm(np.concatenate([still[0], said[0], still[1], said[1], still[2], said[2], still[3]]))
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +159,13 @@ def test_speech_is_heard_however_soft(voice: np.ndarray, level: float) -> None:
 
 def test_speech_is_kept_with_times_and_probabilities(voice: np.ndarray, recognise: Recogniser) -> None:
     heard = recognise(voice)
-    for word in ("weather", "today", "film", "train"):
-        assert word in heard.text.lower()
+    # Of 17 words the tiny model hears two or three wrong. What it writes for the pauses depends on the processor and
+    # is most of the time left out, with a note; none of it may be kept.
+    said, written = (
+        "".join(c for c in text.lower() if c.isalpha() or c == " ") for text in (" ".join(SAID), heard.text)
+    )
+    assert jiwer.wer(said, written) < 0.25
     assert heard.language == "en"
-    assert not heard.note or ("left out" in heard.note and "text for silence" in heard.note)  # of the pauses
     assert " ".join(word.text for word in heard.words) == heard.text
     starts = [word.start_s for word in heard.words]
     assert starts == sorted(starts) and all(word.start_s <= word.end_s for word in heard.words)
@@ -202,19 +221,20 @@ def mandarin(text: str) -> np.ndarray:
     return pcm(np.pad(0.3 * sound / np.abs(sound).max(), 5000))
 
 
-def test_chinese_comes_in_simplified_script_with_wide_marks(many_languages: Path) -> None:
+@pytest.mark.parametrize("said", ["今天天气很好，我们去学校。", "谢谢你，我认识这个医生。"])
+def test_chinese_comes_in_simplified_script_with_wide_marks(said: str, many_languages: Path) -> None:
     """This voice is hardly understood, so that the script and the marks are looked at, not the words."""
     pytest.importorskip("espeakng_loader", reason="the voice comes from the demo extra")
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
-        sound = process.submit(mandarin, "我觉得这个电影不好看，因为时间太长了。").result()
+        sound = process.submit(mandarin, said).result()
     heard = Recogniser(TranscribeSettings(), many_languages, "zh")(sound)
     heard.text.encode("gb2312")  # a set of characters without traditional ones
     assert heard.language == "zh" and len(heard.words) > 5
     assert set(heard.text) & set("，。！？") and not set(heard.text) & set(",!?")
     unsteered = WhisperModel(str(many_languages), compute_type="int8", cpu_threads=1, local_files_only=True)
-    said = "".join(part.text for part in unsteered.transcribe(sound.astype(np.float32) / 32768, language="zh")[0])
+    otherwise = "".join(part.text for part in unsteered.transcribe(sound.astype(np.float32) / 32768, language="zh")[0])
     with pytest.raises(UnicodeEncodeError):  # without our prompt it is traditional
-        said.encode("gb2312")
+        otherwise.encode("gb2312")
 
 
 def test_marks_are_made_wide_beside_chinese_alone() -> None:
