@@ -167,9 +167,11 @@ class Predictor:
             else:
                 of_chosen = shares[np.arange(len(chosen)), np.nan_to_num(chosen).astype(int)]
                 found["confidence"] = np.where(np.isnan(chosen), np.nan, of_chosen).round(4)
-            for index in np.array(usable)[np.isnan(chosen)]:
-                said = answers.texts[usable.index(index)]
-                table.loc[index, "message"] = _joined(table.loc[index, "message"], f"answered {said!r}, no legal label")
+            cut = self._loaded(clips).words.cuts([clips.texts[index] for index in usable])
+            for index, long, value, said in zip(usable, cut, chosen, answers.texts, strict=True):
+                read = f"only the first {self.settings.max_text_tokens} tokens of its text are read" if long else ""
+                illegal = f"answered {said!r}, no legal label" if np.isnan(value) else ""
+                table.loc[index, "message"] = _joined(table.loc[index, "message"], read, illegal)
         table = table.join(found)
         order = [name for name in LEADING if name in table]
         return table[[*order, *sure, *(name for name in table if name not in {*order, *sure, *names}), *names]]

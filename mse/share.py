@@ -39,10 +39,8 @@ def adapter_folder(adapter: Path | str, models: Path = MODELS) -> Path:
     folder = Path(os.path.expanduser(adapter))
     if not folder.is_dir():
         if not HUB_ID.fullmatch(str(adapter)):
-            here = ", ".join(map(str, sorted(Path().glob(TRAINED))[:MOST_NAMED])) or "none"
             raise UserError(
-                f"{adapter}: no such folder; trained adapters here are: {here} ({TRAINED}), "
-                "or `mse fetch OWNER/NAME` gets one of a hub"
+                f"{adapter}: no such folder; {_trained_here()}, or `mse fetch OWNER/NAME` gets one of a hub"
             )
         folder = model_folder(str(adapter), models)
         if not folder.is_dir():
@@ -50,8 +48,13 @@ def adapter_folder(adapter: Path | str, models: Path = MODELS) -> Path:
                 f"{adapter}: neither a folder that is there, nor fetched; `mse fetch {adapter}` gets it of the hub"
             )
     if not (folder / WEIGHTS_NAME).is_file():
-        raise UserError(f"{folder}: no adapter: it holds no {WEIGHTS_NAME}")
+        raise UserError(f"{folder}: no adapter: it holds no {WEIGHTS_NAME}; {_trained_here()}")
     return folder
+
+
+def _trained_here() -> str:
+    here = ", ".join(map(str, sorted(Path().glob(TRAINED))[:MOST_NAMED])) or "none"
+    return f"trained adapters here are: {here} ({TRAINED})"
 
 
 def write_card(

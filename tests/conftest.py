@@ -15,6 +15,8 @@ pytest_plugins = ["tests.described"]  # the fixture `read`
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "resources" / "models"
+# By `voice`.
+SAID = ["The weather was lovely today.", "I have never seen such a bad film.", "The train leaves at nine."]
 
 
 @pytest.fixture(scope="session")
@@ -110,3 +112,16 @@ def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def voice() -> np.ndarray:
+    """SAID: a short pause after the first sentence, a long one after the second; int16 at 16 kHz."""
+    pytest.importorskip("espeakng_loader", reason="the voice comes from the demo extra")
+    from mse.demo.recipe import load_recipe
+    from mse.demo.voice import speak, to_pcm
+
+    recipe = load_recipe(ROOT / "resources" / "demo.yaml")
+    said = [speak(text, recipe.splits["train"].speakers[0], 0.0, recipe.sound, recipe.voice) for text in SAID]
+    still = [np.zeros(round(seconds * 16_000)) for seconds in (1.0, 0.4, 1.5, 1.0)]
+    return to_pcm(np.concatenate([still[0], said[0], still[1], said[1], still[2], said[2], still[3]]))

@@ -170,6 +170,8 @@ def test_sound_alone_texts_alone_and_what_can_not_be_read(trained: Path, predict
     assert predictor.texts("I loved it.")["text"].tolist() == ["I loved it."]
     texts = predictor.texts(["I loved it.", "<b>好</b>"])
     assert texts["prediction"].between(-3, 3).all() and texts["text"].tolist() == ["I loved it.", "<b>好</b>"]
+    long = predictor.texts(["Good.", "good " * 99])["message"].tolist()
+    assert long == ["", "only the first 50 tokens of its text are read"]
     write(table.reset_index(), predictor.pipeline.task, tmp_path / "t.json")
     rows = {row["clip_id"]: row for row in json.loads((tmp_path / "t.json").read_text(), parse_constant=pytest.fail)}
     assert rows["broken"]["probabilities"] is None and rows["broken"]["end_s"] is None

@@ -249,7 +249,9 @@ def test_adapters_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     shutil.copytree(tmp_path / "models/ana--mine", tmp_path / "here")
     assert adapter_folder(tmp_path / "here") == tmp_path / "here"
     (tmp_path / "models/smollm2").mkdir()
-    with pytest.raises(UserError, match=r"models/smollm2: no adapter: it holds no adapter\.safetensors$"):
+    with pytest.raises(
+        UserError, match=r"models/smollm2: no adapter: it holds no adapter\.safetensors; trained adapters here "
+    ):
         adapter_folder(tmp_path / "models/smollm2")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"^smollm2: no such folder; trained adapters here are: none \(results/\*/"):

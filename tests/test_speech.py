@@ -31,9 +31,8 @@ from mse.features.speech import (
 )
 from mse.store import Clip, Description, Status, write_shard
 from mse.transcribe import read_transcripts, transcribe_shard, transcript_row
-from tests.conftest import ROOT
+from tests.conftest import SAID
 
-SAID = ["The weather was lovely today.", "I have never seen such a bad film.", "The train leaves at nine."]
 T = np.arange(4 * media.SAMPLE_RATE_HZ) / media.SAMPLE_RATE_HZ  # seconds
 
 
@@ -53,19 +52,6 @@ NO_SPEECH = {
 
 def pcm(sound: np.ndarray) -> np.ndarray:
     return np.round(sound * 32767).astype(np.int16)
-
-
-@pytest.fixture(scope="module")
-def voice() -> np.ndarray:
-    """SAID: a short pause after the first sentence, a long one after the second; int16 at 16 kHz."""
-    pytest.importorskip("espeakng_loader", reason="the voice comes from the demo extra")
-    from mse.demo.recipe import load_recipe
-    from mse.demo.voice import speak, to_pcm
-
-    recipe = load_recipe(ROOT / "resources" / "demo.yaml")
-    said = [speak(text, recipe.splits["train"].speakers[0], 0.0, recipe.sound, recipe.voice) for text in SAID]
-    still = [np.zeros(round(seconds * media.SAMPLE_RATE_HZ)) for seconds in (1.0, 0.4, 1.5, 1.0)]
-    return to_pcm(np.concatenate([still[0], said[0], still[1], said[1], still[2], said[2], still[3]]))
 
 
 @pytest.fixture(scope="module")

@@ -113,8 +113,17 @@ class Wording:
 
     def text_ids(self, text: str) -> list[int]:
         """Tokens of a clip's text, cut to the longest allowed; what looks like a control token is mere text."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return ids[: self.around.max_text_tokens]
+        return self._tokens([text])[0][: self.around.max_text_tokens]
+
+    def cuts(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is longer than what is read of it."""
+        return [len(ids) > self.around.max_text_tokens for ids in self._tokens(texts)]
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        batches: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)[
+            "input_ids"
+        ]
+        return batches
 
     def answer_ids(self, answer: str) -> list[int]:
         """Tokens that the LLM is to write for a legal answer."""
@@ -170,9 +179,8 @@ class Wording:
             texts: of the corpus.
             limit: tokens that the LLM can read.
         """
-        batches = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        lengths = [len(ids) for ids in batches] or [0]
-        cut = sum(length > self.around.max_text_tokens for length in lengths)
+        lengths = [len(ids) for ids in self._tokens(texts)] or [0]
+        cut = sum(self.cuts(texts))
         answer = f"{self._shortest_answer} to {self.longest_answer}" if self.end else f"{self.longest_answer}"
         text = f"{min(lengths)} to {max(lengths)} of text (median {median(lengths):g}"
         if cut:
