@@ -324,6 +324,20 @@ def test_adapters_that_know_no_extraction(
         Predictor(tmp_path / "adapter", models=trained / "resources/models")
 
 
+def test_an_adapter_without_text_reads_none(trained: Path, tmp_path: Path) -> None:
+    """Where it was trained on clips without text, texts are refused and nothing is transcribed."""
+    shutil.copytree(trained / "adapter", tmp_path / "adapter")
+    change(tmp_path / "adapter", lambda said: said.update(reads_text=False), seal=True)
+    wordless = Predictor(
+        tmp_path / "adapter", llm=trained / "resources/models/llm", models=trained / "resources/models"
+    )
+    with pytest.raises(UserError, match="trained on clips without text"):
+        wordless.texts("so")
+    table = wordless([trained / "videos/clip0.mp4"], cut=None, keep=tmp_path / "kept")
+    assert (table["text"].fillna("") == "").all() and table["prediction"].notna().all()
+    assert not (tmp_path / "kept/transcripts").exists()
+
+
 def test_what_is_missing_is_named(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"models/llm: the adapter's LLM \(llm\) is not there"):
         Predictor(trained / "adapter", models=tmp_path / "models")

@@ -99,12 +99,12 @@ def _show(table: Any, task: config.Task) -> None:
     unsure = "80 % between" if isinstance(task, config.Intensity) else "next"
     for name in ("prediction", unsure, "words", ""):
         grid.add_column(name)
-    said: dict[str, str] = {}
+    said: dict[str, int] = {}
     for row in table.to_dict("records"):
         cells = [names[row["recording"]]] if len(names) > 1 else []
         cells += ["" if row[name] != row[name] else f"{row[name]:.1f}" for name in ("start_s", "end_s") if timed]
-        numbers = [said.setdefault(remark, str(len(said) + 1)) for remark in remarks(row)]
-        cells += [shown(row, task), _unsure(row, task), row["text"], f"[{', '.join(numbers)}]" if numbers else ""]
+        numbers = ", ".join(map(str, sorted(said.setdefault(remark, len(said) + 1) for remark in remarks(row))))
+        cells += [shown(row, task), _unsure(row, task), row["text"], f"[{numbers}]" if numbers else ""]
         grid.add_row(*map(Text, cells))  # as Text: markup in words stays what was said
     console = Console()
     console.print(grid)
