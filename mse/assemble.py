@@ -98,9 +98,7 @@ def assemble(
         _check_splits(clips, manifest)
     sets = {group_of(each): _index(name, clips, judged, paths, out, each) for each, paths in shards.items()}
     with writing(out) as file:
-        hdf5.write_attributes(file, {"format_version": FORMAT_VERSION, "name": name})
-        hdf5.write_attributes(file, {"description": _description(dataset, extraction)})
-        hdf5.write_attributes(file, {"clip_sd": settings.clip_sd, "unusable": json.dumps(unusable)})
+        hdf5.write_attributes(file, _attributes(name, dataset, extraction, settings, unusable))
         for column in ("clip_id", "split", "speaker", "text"):
             hdf5.write_texts(file, column, clips[column].tolist())
         file.create_dataset("label", data=clips["label"].to_numpy(np.float64))
@@ -147,10 +145,19 @@ def _check_bad_fraction(judged: pd.DataFrame, quality: Path, settings: AssembleS
         )
 
 
-def _description(dataset: Dataset, extraction: Extraction | None) -> str:
-    """What a corpus asks and how its features came to be, in JSON."""
+def _attributes(
+    name: str, dataset: Dataset, extraction: Extraction | None, settings: AssembleSettings, unusable: dict[str, int]
+) -> dict[str, str | float]:
+    """Of dataset.h5: what the corpus asks, how its features came to be, and what its readers clip and count."""
     described = dataset.model_dump(mode="json", include={"task", "preamble", "prompt", "language"})
-    return json.dumps(described | {"extraction": extraction and extraction.model_dump(mode="json")})
+    described["extraction"] = extraction and extraction.model_dump(mode="json")
+    return {
+        "format_version": FORMAT_VERSION,
+        "name": name,
+        "description": json.dumps(described),
+        "clip_sd": settings.clip_sd,
+        "unusable": json.dumps(unusable),
+    }
 
 
 def _check_splits(clips: pd.DataFrame, manifest: Path) -> None:

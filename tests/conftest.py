@@ -15,7 +15,7 @@ pytest_plugins = ["tests.described"]  # the fixture `read`
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "resources" / "models"
-# By `voice`.
+# What the fixture `voice` says.
 SAID = ["The weather was lovely today.", "I have never seen such a bad film.", "The train leaves at nine."]
 
 

@@ -180,7 +180,7 @@ class Wording:
             limit: tokens that the LLM can read.
         """
         lengths = [len(ids) for ids in self._tokens(texts)] or [0]
-        cut = sum(self.cuts(texts))
+        cut = sum(length > self.around.max_text_tokens for length in lengths)
         answer = f"{self._shortest_answer} to {self.longest_answer}" if self.end else f"{self.longest_answer}"
         text = f"{min(lengths)} to {max(lengths)} of text (median {median(lengths):g}"
         if cut:

@@ -14,12 +14,12 @@ from mse.progress import say
 
 @app.command(rich_help_panel=MODEL)
 def predict(
+    adapter: Annotated[
+        str, typer.Option(help="Folder of a trained adapter, or OWNER/NAME of one that was fetched from a hub.")
+    ],
     recordings: Annotated[
         list[Path] | None, typer.Argument(help="Videos or sound, or folders of them.", show_default=False)
     ] = None,
-    adapter: Annotated[
-        str, typer.Option(help="Folder of a trained adapter, or OWNER/NAME of one that was fetched from a hub.")
-    ] = ...,  # type: ignore[assignment]
     text: Annotated[list[str] | None, typer.Option(help="A text, in place of recordings; may be said again.")] = None,
     out: Annotated[
         list[Path] | None,
