@@ -94,7 +94,7 @@ def shown(row: Mapping[Any, Any], task: Task) -> str:
     """A prediction in a few characters, with ? where the clip is unlike the training clips."""
     if pd.isna(row["prediction"]):
         return "none"
-    doubt = "?" if _unlike(row) else ""
+    doubt = "?" if unlike(row) else ""
     if isinstance(task, Classes):
         return f"{row['prediction']}{doubt} {row['confidence']:.2f}"
     decimals = max(task.decimals, 1)
@@ -104,12 +104,13 @@ def shown(row: Mapping[Any, Any], task: Task) -> str:
 def remarks(row: Mapping[Any, Any]) -> list[str]:
     """What must be known about a prediction."""
     told = [
-        f"? the {what} is unlike the training clips': the answer may be no more than a guess" for what in _unlike(row)
+        f"? the {what} is unlike the training clips': the answer may be no more than a guess" for what in unlike(row)
     ]
     return [*([row["message"]] if row.get("message") else []), *told]
 
 
-def _unlike(row: Mapping[Any, Any]) -> list[str]:
+def unlike(row: Mapping[Any, Any]) -> list[str]:
+    """What of a clip (sound, face) is far from the training clips', so that its answer is doubted."""
     return [what for what in ("sound", "face") if row.get(f"{what}_unlike", 0.0) > UNLIKE]
 
 

@@ -136,6 +136,10 @@ def test_timeline_of_intensities_and_classes(tmp_path: Path) -> None:
         and "$5, or $6" in told
         and told.count("sentiment") == 2
     )
+    assert "guesses" not in told
+    timeline(table.assign(face_unlike=[0.3, 0.3, 0.3, 0.0]), Intensity(), tmp_path / "u.svg")
+    told = letters(tmp_path / "u.svg")
+    assert "? 1 of 1 answers may be guesses" in told and "? 1 of 2 answers may be guesses" in told
     table = spoken().assign(prediction=["平静", None], **{"p_平静": [0.8, np.nan], "p_愤怒": [0.2, np.nan]})
     timeline(table, CHINESE, tmp_path / "c.svg")
     assert "愤怒" in letters(tmp_path / "c.svg")
@@ -156,7 +160,7 @@ def test_words_wrap_in_any_script() -> None:
     assert wrapped(chinese, 12, 2) == ["我很高兴今天", "能在这里见…"]
     assert wrapped("天气很好吧、我们", 10, 9) == ["天气很好", "吧、我们"]  # no line begins with a comma
     assert wrapped("so Zoë said: 今天天气很好 (really)", 10, 9) == ["so Zoë", "said: 今天", "天气很好", "(really)"]
-    assert wrapped("an incomprehensible word", 10, 9) == ["an", "incomprehensible", "word"]
+    assert wrapped("an incomprehensible word", 10, 9) == ["an", "incompreh…", "word"]
     assert wrapped("an incomprehensible word", 10, 2) == ["an", "incompreh…"]
     assert wrapped("", 10, 4) == [""] and width("\uff46好a") == 5
 

@@ -12,13 +12,13 @@ from mse.config import Classes, Intensity, Task
 from mse.errors import UserError
 from mse.plots.style import BLUE, COLOURS, GREY, ORANGE, drawing, require_figure, save
 from mse.plots.wrapping import wrapped
-from mse.told import named_apart
+from mse.told import named_apart, unlike
 
 NARROWEST_IN, WIDEST_IN, IN_A_SECOND = 11.0, 40.0, 0.22  # width of the time axis
 LANE_IN, WORDS_IN, CLASS_IN = 1.7, 0.55, 0.3  # heights: of intensities, of what was said, of each class
 MOST = 50  # recordings in one figure
 SMALL, LINES = 7, 4  # of what was said: font size in points, lines
-LETTERS_AN_INCH, SHORTEST = 15, 5  # letters (a Chinese one counts as two); narrower utterances show none
+LETTERS_AN_INCH, SHORTEST = 15, 5  # letters (a Chinese one counts as two); where there is less room, none are shown
 
 
 def require_timeline(out: Path, recordings: int) -> None:
@@ -65,12 +65,13 @@ def timeline(table: pd.DataFrame, task: Task, out: Path) -> None:
             lane.set_title(titles[recording])
             lane.xaxis.set_major_formatter("{x:g} s")
             answered = rows[rows["prediction"].notna()]
+            lane.set_title(_doubted(answered), loc="right", fontsize=SMALL + 1, color=GREY)
             if isinstance(task, Intensity):
                 _intensities(lane, answered, task)
             else:
                 _emotions(lane, answered, task)
             length_s = max(rows["end_s"].max(), 0.1) if len(rows) else 1.0
-            _words(words, rows, width_in / length_s)
+            _words(words, rows, length_s, width_in / length_s)
             for axis in (lane, words):
                 axis.set_xlim(0, length_s)
             words.set(xticks=[], yticks=[], ylim=(0, 1))
@@ -103,10 +104,17 @@ def _emotions(axis: Axes, rows: pd.DataFrame, task: Classes) -> None:
     axis.set_yticklabels(task.names)
 
 
-def _words(axis: Axes, rows: pd.DataFrame, in_a_second: float) -> None:
-    """What was said, as much as fits under each utterance."""
-    for row in rows.to_dict("records"):
-        letters = int((row["end_s"] - row["start_s"]) * in_a_second * LETTERS_AN_INCH)
+def _doubted(rows: pd.DataFrame) -> str:
+    """How many answers a table marks with ?."""
+    doubted = sum(bool(unlike(row)) for row in rows.to_dict("records"))
+    return f"? {doubted} of {len(rows)} answers may be guesses: clips unlike the training clips" if doubted else ""
+
+
+def _words(axis: Axes, rows: pd.DataFrame, length_s: float, in_a_second: float) -> None:
+    """What was said, as much as fits between the start of an utterance and of the next one."""
+    ends = rows["start_s"].shift(-1, fill_value=length_s)
+    for start_s, end_s, text in zip(rows["start_s"], ends, rows["text"], strict=True):
+        letters = round((end_s - start_s) * in_a_second * LETTERS_AN_INCH)
         if letters > SHORTEST:
-            said = "\n".join(wrapped(str(row["text"]), letters, LINES))
-            axis.text(row["start_s"], 0.95, said, fontsize=SMALL, va="top", clip_on=True)
+            said = "\n".join(wrapped(str(text), letters, LINES))
+            axis.text(start_s, 0.95, said, fontsize=SMALL, va="top")

@@ -7,7 +7,7 @@ CLOSING = ("Pe", "Pf", "Po")  # categories of punctuation that begins no line
 
 
 def wrapped(text: str, columns: int, most: int) -> list[str]:
-    """Lines of a text; words longer than a line are broken, but only beside wide characters, which need no hyphen.
+    """Lines of a text; words longer than a line are broken beside wide characters, else shortened.
 
     Args:
         text: what to wrap.
@@ -23,12 +23,17 @@ def wrapped(text: str, columns: int, most: int) -> list[str]:
             else:
                 lines[-1] += space + part if lines[-1] else part
             space = ""
-    if len(lines) <= most:
-        return lines
-    last = lines[most - 1]
-    while width(last) >= columns:
-        last = last[:-1]
-    return [*lines[: most - 1], f"{last.rstrip()}…"]
+    if len(lines) > most:
+        lines[most - 1] += "…"
+    return [_shortened(line, columns) for line in lines[:most]]
+
+
+def _shortened(line: str, columns: int) -> str:
+    if width(line) <= columns:
+        return line
+    while width(line) >= columns:
+        line = line[:-1]
+    return f"{line.rstrip()}…"
 
 
 def width(text: str) -> int:
