@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mse import media
+from mse import audio, media
 from mse.config import FacialSettings, parse
 from mse.corpus import read_manifest
 from mse.errors import UserError
@@ -192,7 +192,7 @@ def _clip(shard: Shard, clip_id: str) -> Clip:
 def _sound(stored: Path, clip_id: str, path: Path, start_s: float, end_s: float) -> npt.NDArray[np.int16]:
     """The sound that features were made from; it is decoded again where the stored one was deleted to save space."""
     if not stored.is_file():
-        return media.read_audio(path, start_s, end_s) if media.probe(path).has_audio else np.zeros(0, np.int16)
+        return audio.read_audio(path, start_s, end_s) if media.probe(path).has_audio else np.zeros(0, np.int16)
     with Shard(stored) as shard:
         return _clip(shard, clip_id).values[:, 0]
 

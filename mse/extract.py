@@ -16,7 +16,7 @@ from mse import media
 from mse.config import AcousticSettings, FacialSettings, OpenSmileSettings
 from mse.errors import UserError
 from mse.progress import track
-from mse.segment import END_TOLERANCE_S, Facts, read_facts
+from mse.segment import Facts, read_facts
 from mse.store import Clip, Description, Shard, Status, refuse_all_failed, versions, write_shard
 from mse.video import VideoReader
 
@@ -199,7 +199,7 @@ def _looked_at(
         nothing = f"{row.media}: no face in any of {len(values)} pictures"
         return Clip(row.clip_id, values, valid, Status.nothing_found, nothing, facts_of(seen))
     expected = round((row.end_s - row.start_s) * extractor.rate_hz)
-    short = len(values) < expected - extractor.rate_hz * END_TOLERANCE_S - 1
+    short = len(values) < expected - extractor.rate_hz * media.END_TOLERANCE_S - 1
     notes = [f"{row.media}: {len(values)} of {expected} pictures could be decoded"] if short else []
     if reader.damaged > damaged:
         notes.append(f"{row.media}: {reader.damaged - damaged} damaged pictures were left out")

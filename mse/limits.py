@@ -3,8 +3,7 @@
 DECODE_S = 60.0  # time that a decoder may take, whatever comes out,
 DECODE_S_PER_S = 30.0  # and for each second of sound or pictures that came out
 MOST_PIXELS = 8192 * 4352  # of a picture: 8K; as 8 bits in three colours 107 MB
-LEAST_BYTES_PER_S = 100  # a file that says that it lasts longer than its size allows is measured,
-LONGEST_S = 7 * 24 * 3600.0  # and may last as long as this
+LONGEST_S = 7 * 24 * 3600.0  # that a file may last
 
 
 class TimeLimit:

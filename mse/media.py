@@ -1,6 +1,6 @@
-"""Read and write media files. The only module that runs ffmpeg.
+"""Read and write media files. The only module that opens them.
 
-Every path is handed to ffmpeg as ``file:PATH`` in an argument list, never through a shell, so names
+Every path is handed to libav and ffmpeg as ``file:PATH`` in an argument list, never through a shell, so names
 with spaces, colons, quotes or a leading dash are plain names.
 """
 
@@ -8,17 +8,16 @@ import contextlib
 import errno
 import itertools
 import os
-import select
 import shutil
 import stat
 import subprocess
 import tempfile
 import wave
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import ffmpeg
@@ -27,11 +26,12 @@ import numpy.typing as npt
 
 from mse import limits
 from mse.atomic import replacing
+from mse.decoding import CLOCK_MAY_JUMP, NO_INDEX, UNTIMED, StreamClock, StreamDecoder, clock_tick
 from mse.errors import UserError
-from mse.pictures import CLOCK_MAY_JUMP, clock_tick, clock_zero
 
 SAMPLE_RATE_HZ = 16_000  # what openSMILE's sets, wav2vec 2.0 and Whisper all expect
-TICK_S = 1.0  # steps in which ffmpeg is waited for
+END_TOLERANCE_S = 0.1  # containers round their duration; a clip may end this much later unremarked
+LOOK_S = 1.0  # before the end that a header tells, where the last packets are looked for
 LISTS = {"concat", "dash", "hls", "imf", "sdp"}  # formats that only name where sound and pictures are
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
@@ -46,19 +46,23 @@ class MissingError(MediaError):
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a container says of itself.
+    """What a file holds.
 
     Attributes:
         duration_s: length in seconds; where the header does not tell, or can't be right, the end of the last packet.
         has_audio: True when there is at least one sound stream.
         has_video: True when there is at least one picture stream that is not a cover image.
         note: what is wrong with the header, if anything.
+        audio_tracks: how many sound streams there are.
+        audio_track: the one that is taken where nothing else is asked for, from 1; 0 where there is none.
     """
 
     duration_s: float
     has_audio: bool
     has_video: bool
     note: str = ""
+    audio_tracks: int = 0
+    audio_track: int = 0
 
 
 @cache
@@ -73,15 +77,17 @@ def ffmpeg_path() -> str:
 
 
 def probe(path: Path) -> MediaInfo:
-    """Read a file's container header, and the file itself where the header can't be right.
+    """Read a file's container header, its last packets, and all of it where those two differ.
 
     Raises:
         MediaError: the file is missing, empty, out of reach, or no media file.
     """
     with open_media(path) as container:
         try:
+            has_video, tracks = bool(picture_streams(container)), len(container.streams.audio)
+            track = default_track(container)
             duration_s, note = _duration(container, path)
-            return MediaInfo(duration_s, bool(container.streams.audio), bool(picture_streams(container)), note)
+            return MediaInfo(duration_s, bool(tracks), has_video, note, tracks, track)
         except av.FFmpegError as e:
             raise _unreadable(path, e) from e
 
@@ -133,38 +139,122 @@ def picture_streams(container: av.container.InputContainer) -> list[av.VideoStre
     return [stream for stream in container.streams.video if not stream.disposition & cover]
 
 
+def default_track(container: av.container.InputContainer) -> int:
+    """Number of the audio track that a player takes, from 1: the first that is marked as default, or else the first.
+
+    A track that can't be decoded is taken only where none can; 0 where there is no track.
+    """
+    marked = av.stream.Disposition.default
+    tracks = enumerate(container.streams.audio, start=1)
+    ranked = [(stream.codec_context is None, not stream.disposition & marked, number) for number, stream in tracks]
+    return min(ranked)[-1] if ranked else 0
+
+
+def audio_stream(container: av.container.InputContainer, path: Path, track: int | None) -> av.AudioStream:
+    """Find a file's audio track.
+
+    Args:
+        container: the open file.
+        path: its name, for messages.
+        track: number of the track, from 1; None for the default one.
+
+    Raises:
+        MediaError: there is none, or it can't be decoded.
+    """
+    streams = container.streams.audio
+    if not streams:
+        raise MediaError(f"{path}: no sound in this file")
+    if track is not None and track > len(streams):
+        raise MediaError(f"{path}: audio_track = {track}, but this file has {len(streams)}")
+    stream = streams[(track or default_track(container)) - 1]
+    if stream.codec_context is None:
+        raise MediaError(f"{path}: no sound in this file that can be decoded")
+    return stream
+
+
 def _duration(container: av.container.InputContainer, path: Path) -> tuple[float, str]:
-    """Seconds, and a note where the header tells far more."""
+    """Seconds, and a note where the header tells far more than there is, or the file can't be read to its end."""
     said_s = container.duration / av.time_base if container.duration else None
-    if said_s is not None and said_s <= path.stat().st_size / limits.LEAST_BYTES_PER_S:
-        return said_s, ""
-    found_s = _last_packet_s(container)
+    found_s, complaint = _end_s(container, path, said_s)
     if found_s > limits.LONGEST_S:
         raise MediaError(f"{path}: lasts {found_s:g} s by its clock; expected less than {limits.LONGEST_S:g} s")
-    if said_s is None or said_s <= 2 * found_s:
-        return found_s, ""
+    if said_s is not None and abs(said_s - found_s) <= END_TOLERANCE_S:
+        return said_s, ""
+    if said_s is None or said_s < found_s or not _header_tells_length(path):
+        return found_s, f"{path}: can't be read beyond {found_s:.2f} s ({complaint})" if complaint else ""
+    if said_s <= 2 * found_s:  # cut off: each stage tells what of it is missing
+        return said_s, ""
     return found_s, f"{path}: its header says that it lasts {said_s:g} s, but it ends at {found_s:.2f} s"
 
 
-def _last_packet_s(container: av.container.InputContainer) -> float:
-    """Read through a container that was streamed, as browsers and some cameras write them, to find its end."""
-    ends_s = [Fraction(0)] * len(container.streams)
-    for packet in container.demux():
-        tick_s, index = clock_tick(packet.stream), packet.stream_index
-        # Packets without a time, as in raw H.264, follow one another.
-        begin_s = ends_s[index] if packet.pts is None else packet.pts * tick_s - clock_zero(container)
-        ends_s[index] = max(ends_s[index], begin_s + (packet.duration or 0) * tick_s)
-    return float(max(ends_s, default=0.0))
+def _end_s(container: av.container.InputContainer, path: Path, said_s: float | None) -> tuple[float, str]:
+    """Find where the last packet ends: after a seek to where the header says, or, if need be, by all of the file.
+
+    Many formats tell no length, and libav then guesses one from the size and the first packets' bit rate. Where the
+    clock may jump, the last packet's time is not the length.
+
+    Returns:
+        Seconds, and why the file can't be read on from there; empty where that is its end.
+    """
+    if said_s is not None and not container.format.flags & (CLOCK_MAY_JUMP | NO_INDEX):
+        with contextlib.suppress(av.FFmpegError):  # this container can't seek, or not there
+            container.seek(max(0, int((said_s - LOOK_S) * av.time_base)) + (container.start_time or 0))
+            found_s, complaint = _last_packet_s(container, from_start=False)
+            if found_s > 0 and not complaint:
+                return found_s, ""
+    with open_media(path) as whole:
+        if whole.format.name in UNTIMED:
+            return _decoded_s(StreamDecoder(whole, whole.streams.audio[0])), ""
+        return _last_packet_s(whole, from_start=True)
 
 
-def _input(path: Path, start_s: float | None, end_s: float | None) -> ffmpeg.nodes.Stream:
-    """An ffmpeg input cut to [start_s, end_s); seeking decodes from the key frame before, so it is exact."""
-    window: dict[str, float] = {"threads": 1, "max_pixels": limits.MOST_PIXELS}
-    if start_s is not None:
-        window["ss"] = start_s
-    if end_s is not None:
-        window["t"] = end_s - (start_s or 0.0)
-    return ffmpeg.input(f"file:{path}", **window)
+def _decoded_s(decoder: StreamDecoder) -> float:
+    """Decode all sound to find how long it lasts, in seconds."""
+    return sum(frame.samples / frame.sample_rate for frame in decoder if isinstance(frame, av.AudioFrame))
+
+
+def _last_packet_s(container: av.container.InputContainer, from_start: bool) -> tuple[float, str]:
+    """Read on to a container's last packet: its end in seconds (0: nothing tells it), and the reader's complaint."""
+    clocks = [StreamClock(container, stream) if stream.time_base else None for stream in container.streams]
+    end_s = 0.0
+    try:
+        for packet in container.demux():
+            clock = clocks[packet.stream_index]
+            if not packet.size or clock is None:  # PyAV marks the end by empty packets
+                continue
+            stamp = packet.pts if packet.dts is None else packet.dts  # which rises, while pictures may change places
+            if stamp is None and not from_start:
+                return 0.0, ""
+            tick_s = clock_tick(packet.stream)
+            length_s = float((packet.duration or 0) * tick_s)
+            shown_later_s = 0.0 if packet.pts is None or stamp is None else float((packet.pts - stamp) * tick_s)
+            # Packets without a time, as in raw H.264, follow one another.
+            end_s = max(end_s, clock.place(stamp, length_s) + shown_later_s + length_s)
+    except av.error.ExitError:
+        raise
+    except av.FFmpegError as e:
+        return end_s, e.strerror or str(e)
+    return end_s, ""
+
+
+def _header_tells_length(path: Path) -> bool:
+    """Whether a file tells its length itself: read as a stream, whose size is not known, libav can't guess any."""
+    options = {"format_whitelist": _formats()}
+    try:
+        with (
+            path.open("rb") as file,
+            av.open(_Stream(file), "r", metadata_errors="replace", options=options) as streamed,
+        ):
+            return bool(streamed.duration)
+    except av.FFmpegError:  # its header lies at its end
+        return True
+
+
+class _Stream:
+    """A file that can be read on and on, and nothing else."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
 
 
 def _command(stream: ffmpeg.nodes.Stream) -> list[str]:
@@ -172,91 +262,6 @@ def _command(stream: ffmpeg.nodes.Stream) -> list[str]:
         cmd=ffmpeg_path(), overwrite_output=True
     )
     return command
-
-
-def _decode_error(path: Path, stderr: bytes) -> MediaError:
-    lines = stderr.decode(errors="replace").strip().splitlines()
-    return MediaError(f"{path}: ffmpeg could not decode it ({lines[-1] if lines else 'no reason given'})")
-
-
-def _late_s(path: Path) -> float:
-    """How much later than the file its sound starts, where ffmpeg would leave that out.
-
-    In formats whose clock may jump (MPEG-TS and its like) ffmpeg counts from the start of the streams it uses.
-    """
-    with open_media(path) as container:
-        sound = container.streams.audio[0] if container.streams.audio else None
-        if not container.format.flags & CLOCK_MAY_JUMP or sound is None or sound.start_time is None:
-            return 0.0
-        return float(sound.start_time * clock_tick(sound) - clock_zero(container))
-
-
-def iter_audio(
-    path: Path, start_s: float | None = None, end_s: float | None = None, block_s: float = 30.0
-) -> Generator[npt.NDArray[np.int16], None, None]:
-    """Decode sound, mixed down to mono at 16 kHz, block by block in bounded memory.
-
-    Args:
-        path: any file with a sound stream.
-        start_s: begin here (seconds from the file's start); None for the start.
-        end_s: stop here; None for the end.
-        block_s: length of a block in seconds; the last may be shorter.
-
-    Yields:
-        Samples, shape (N,), int16. Fewer than asked for where the file ends or is damaged before end_s.
-
-    Raises:
-        MediaError: nothing could be decoded, or it took too long.
-    """
-    sound = _input(path, start_s, end_s).audio
-    late_s = _late_s(path) - (start_s or 0.0)
-    if late_s > 0:
-        sound = sound.filter("asetpts", f"PTS+{late_s:.6f}/TB")
-    # Sound that starts late or has gaps is filled with silence, or it would run ahead of the picture.
-    sound = sound.filter("aresample", SAMPLE_RATE_HZ, **{"async": 1, "first_pts": 0})
-    if late_s > 0 and end_s is not None:
-        sound = sound.filter("atrim", end_sample=round((end_s - (start_s or 0.0)) * SAMPLE_RATE_HZ))
-    command = _command(sound.output("pipe:", format="s16le", acodec="pcm_s16le", ac=1))
-    with contextlib.closing(decoded_bytes(command, path, 2 * round(block_s * SAMPLE_RATE_HZ))) as blocks:
-        for block in blocks:
-            yield np.frombuffer(block[: len(block) & ~1], dtype="<i2")
-
-
-def decoded_bytes(command: Sequence[str], path: Path, block_bytes: int) -> Generator[bytes, None, None]:
-    """What ffmpeg writes, block by block; it is ended when it takes too long for what comes out."""
-    limit, decoded_s = limits.TimeLimit(), 0.0
-    with tempfile.TemporaryFile() as stderr:  # a file: nobody would drain a second pipe meanwhile
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, bufsize=0)
-        assert process.stdout is not None
-        try:
-            block, part = bytearray(), b"-"
-            while part:
-                # Counted in steps, so that a job that was stopped for an hour has waited for one step alone.
-                while not select.select([process.stdout], [], [], TICK_S)[0]:
-                    limit.spend(TICK_S, decoded_s)
-                part = process.stdout.read(block_bytes - len(block))
-                decoded_s += len(part) / 2 / SAMPLE_RATE_HZ
-                block += part
-                if len(block) == block_bytes or (block and not part):
-                    yield bytes(block)
-                    block.clear()
-            if process.wait() < 0:  # by a signal: no fault of the file's, and not to be taken for its end
-                raise UserError(f"{path}: ffmpeg was killed (signal {-process.returncode}) while it decoded the sound")
-            if process.returncode and not decoded_s:
-                stderr.seek(0)
-                raise _decode_error(path, stderr.read())
-        except TimeoutError as e:
-            raise MediaError(f"{path}: {e}") from e
-        finally:  # also when the caller stops early
-            process.stdout.close()
-            process.kill()
-            process.wait()
-
-
-def read_audio(path: Path, start_s: float | None = None, end_s: float | None = None) -> npt.NDArray[np.int16]:
-    """All that `iter_audio` gives, as one array of shape (N,); like it, raises MediaError."""
-    blocks = list(iter_audio(path, start_s, end_s))
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
 
 
 def write_video(

@@ -1,6 +1,5 @@
 """Pictures as they come out of a container: their place on the clock, and upright RGB with square pixels."""
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,13 +9,10 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
-from av.stream import Stream
 from av.video.reformatter import VideoReformatter
 
-from mse import limits
+from mse.decoding import StreamClock, StreamDecoder, clock_tick, stamp_of
 
-CLOCK_MAY_JUMP = 0x200  # libavformat's AVFMT_TS_DISCONT: MPEG-TS and its like
-JUMP_S, JUMP_BACK_S = 10.0, 0.1  # there, a larger step of the clock is closed, as ffmpeg's command line does
 PLAUSIBLE_PIXELS = Fraction(1, 4), Fraction(4)  # a pixel's width by its height; what lies beyond is a mistake
 
 
@@ -29,17 +25,6 @@ class Picture:
     frame: av.VideoFrame
 
 
-def clock_tick(stream: Stream) -> Fraction:
-    """Length of one count of a stream's clock, in seconds."""
-    assert stream.time_base is not None, "only a stream that is being written may lack it"
-    return stream.time_base
-
-
-def clock_zero(container: InputContainer) -> Fraction:
-    """Where a container's clock stands at its start, in seconds: ffmpeg's command line calls that zero."""
-    return Fraction(container.start_time or 0, av.time_base)
-
-
 class Pictures:
     """Decodes from a container's present place, in rising order; what can't be decoded is left out.
 
@@ -49,15 +34,17 @@ class Pictures:
         at_key: leave out what comes before the first key frame, as one must after a seek.
 
     Attributes:
-        jumped: True when the clock has jumped, so that its times no longer tell places in the file.
-        error: the decoder's latest complaint.
-        damaged: packets and pictures that could not be decoded, after the first picture that could.
+        decoder: counts damage, and knows the latest complaint.
     """
 
     def __init__(self, container: InputContainer, stream: av.VideoStream, at_key: bool) -> None:
-        self.jumped, self.error, self.damaged = False, "there is none", 0
-        self._limit, self._decoded_s = limits.TimeLimit(), 0.0
-        self._container, self._stream, self._at_key = container, stream, at_key
+        self.decoder = StreamDecoder(container, stream, at_key)
+        self._stream, self._clock = stream, StreamClock(container, stream)
+
+    @property
+    def jumped(self) -> bool:
+        """Whether the clock has jumped, so that its times no longer tell places in the file."""
+        return self._clock.jumped
 
     def __iter__(self) -> Iterator[Picture]:
         """Pictures with their times, which follow from the frame rate where the file has none.
@@ -65,44 +52,16 @@ class Pictures:
         Raises:
             TimeoutError: decoding takes too long for what comes out.
         """
-        origin, may_jump = clock_zero(self._container), self._container.format.flags & CLOCK_MAY_JUMP
         nominal = 1 / (self._stream.average_rate or self._stream.guessed_rate or Fraction(25))
-        shift_s, before = 0.0, None
-        for frame in self._decoded():
-            stamp = frame.dts if frame.pts is None else frame.pts
-            expected_s = before.end_s if before else 0.0
-            start_s = expected_s if stamp is None else float(stamp * clock_tick(self._stream) - origin) + shift_s
-            if before and may_jump and not before.start_s - JUMP_BACK_S <= start_s <= expected_s + JUMP_S:
-                shift_s += expected_s - start_s
-                start_s, self.jumped = expected_s, True
+        before = None
+        for frame in self.decoder:
+            assert isinstance(frame, av.VideoFrame)
+            length_s = float(frame.duration * clock_tick(self._stream) or nominal)
+            start_s = self._clock.place(stamp_of(frame), length_s)
             if before is None or start_s > before.start_s:
-                length = frame.duration * clock_tick(self._stream) or nominal
-                self._decoded_s += start_s - before.start_s if before else 0.0
-                before = Picture(start_s, start_s + float(length), frame)
+                self.decoder.decoded_s += start_s - before.start_s if before else 0.0
+                before = Picture(start_s, start_s + length_s, frame)
                 yield before
-
-    def _decoded(self) -> Iterator[av.VideoFrame]:
-        packets, waiting, begun = self._container.demux(self._stream), self._at_key, False
-        while True:
-            begun_s = time.process_time()  # the decoder's work in all threads
-            try:
-                packet = next(packets, None)
-                if packet is None:  # the end, or damage that hides all that follows
-                    return
-                waiting = waiting and not packet.is_keyframe
-                frames = [] if waiting else packet.decode()
-            except av.error.ExitError as e:  # libav's own clock
-                raise TimeoutError(f"given up: no packet came for {limits.DECODE_S:g} s, the limit") from e
-            except av.FFmpegError as e:
-                self.error, frames = e.strerror or str(e), []
-                self.damaged += begun
-            self._limit.spend(time.process_time() - begun_s, self._decoded_s)
-            for frame in frames:
-                if frame.is_corrupt:
-                    self.damaged += begun
-                else:
-                    begun = True
-                    yield frame
 
 
 class ToRgb:

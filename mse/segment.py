@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from mse import media
+from mse.audio import AudioReader
 from mse.config import SegmentSettings
 from mse.loudness import Samples, clipping, loudness_dbfs, snr_db
 from mse.progress import track
 from mse.rows import Window, read_rows, write_rows
 from mse.store import Clip, Description, Status, require_status, versions, write_shard
 
-END_TOLERANCE_S = 0.1  # containers round their duration; a clip may end this much later unremarked
 NO_SOUND: Samples = np.zeros(0, np.int16)
 
 
@@ -101,7 +101,8 @@ def _cut_recording(path: Path, clips: Sequence[Window], settings: SegmentSetting
         cuts.sort(key=lambda cut: cut[1])
     origin_s = min((start_s for start_s, _ in usable), default=0.0)
     latest_s = max((end_s for _, end_s in usable), default=0.0)
-    with contextlib.closing(media.iter_audio(path, origin_s, latest_s)) as blocks:
+    reader = AudioReader(path, settings.audio_track)
+    with contextlib.closing(reader.blocks(origin_s, latest_s)) as blocks:
         sound = _Sound(blocks if info.has_audio else iter(()), origin_s)
         for clip, start_s, end_s, status, message in cuts:
             if not status.usable:
@@ -109,19 +110,30 @@ def _cut_recording(path: Path, clips: Sequence[Window], settings: SegmentSetting
                 continue
             samples = sound.window(start_s, end_s)
             length_s = len(samples) / media.SAMPLE_RATE_HZ
+            remarks = [message, _tracks_remark(path, info, settings.audio_track), reader.note]
             if not len(samples):
-                status, message = Status.no_stream, sound.failure or f"{path}: no sound in this clip"
+                status, remarks = Status.no_stream, [sound.failure or f"{path}: no sound in this clip"]
             elif not samples.any():  # a microphone that was off says nothing of a voice
                 status = Status.nothing_found
-                message = f"{path}: only silence, all {len(samples)} samples are 0"
+                remarks = [f"{path}: only silence, all {len(samples)} samples are 0", *remarks[1:]]
                 samples = NO_SOUND
-            elif length_s < end_s - start_s - END_TOLERANCE_S:
+            elif length_s < end_s - start_s - media.END_TOLERANCE_S:
                 status = Status.cut
-                short = f"{path}: sound for {length_s:.2f} of the clip's {end_s - start_s:.2f} s"
-                message = "; ".join(part for part in (message, short, sound.failure) if part)
+                remarks += [f"{path}: sound for {length_s:.2f} of the clip's {end_s - start_s:.2f} s", sound.failure]
+            message = "; ".join(filter(None, remarks))
             used = clip._replace(start_s=start_s, end_s=end_s)
             facts = _facts(used, end_s - start_s, status, message, samples, info.has_video)
             yield _pcm(clip.clip_id, samples, status, message), facts
+
+
+def _tracks_remark(path: Path, info: media.MediaInfo, chosen: int | None) -> str:
+    """Which of several audio tracks is used; empty where there is one."""
+    if info.audio_tracks < 2:
+        return ""
+    track, why = (
+        (chosen, "as segment.audio_track says") if chosen else (info.audio_track, "segment.audio_track chooses")
+    )
+    return f"{path}: it has {info.audio_tracks} audio tracks; track {track} was used ({why})"
 
 
 class _Sound:
@@ -179,7 +191,7 @@ def _window(
             f"{path}: clip starts at {start_s:g} s, file ends at {length_s:g} s",
         )
     status, message = (Status.cut, info.note) if info.note else (Status.ok, "")
-    if end_s > length_s + END_TOLERANCE_S:
+    if end_s > length_s + media.END_TOLERANCE_S:
         status = Status.cut
         message = f"{path}: clip ends at {end_s:g} s, file at {length_s:g} s; what is there was used"
     end_s = min(end_s, length_s)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mse import media
+from mse import audio, media
 from mse.atomic import replacing
 from mse.config import Cut, Dataset
 from mse.corpus import Corpus, read_excluded, read_manifest, shard_files
@@ -82,7 +82,7 @@ def speech_probability(path: Path, duration_s: float) -> npt.NDArray[np.float32]
     parts = []
     for start_s in np.arange(0.0, max(duration_s, FRAME_S), BLOCK_S):
         end_s = min(float(start_s) + BLOCK_S, duration_s)
-        samples = media.read_audio(path, float(start_s), end_s)
+        samples = audio.read_audio(path, float(start_s), end_s)
         # As long as it should be, or sound that is missing in one block would move all that comes after.
         length = max(len(samples), round((end_s - float(start_s)) * media.SAMPLE_RATE_HZ))
         sound = np.zeros(-(-length // FRAME_SAMPLES) * FRAME_SAMPLES, np.float32)
@@ -141,7 +141,7 @@ def _divided(span: tuple[int, int], speech: npt.NDArray[np.float32], settings: C
 
 
 def _sentences(path: Path, span: Span, settings: Cut, recognise: Callable[..., Any]) -> list[Span]:
-    said = recognise(media.read_audio(path, *span))
+    said = recognise(audio.read_audio(path, *span))
     return at_sentences(span, [(word.text, word.start_s, word.end_s) for word in said.words], settings.min_s)
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mse import limits
+from mse.decoding import clock_tick, clock_zero
 from mse.media import MediaError, open_media, picture_streams
-from mse.pictures import Picture, Pictures, ToRgb, clock_tick, clock_zero
+from mse.pictures import Picture, Pictures, ToRgb
 
 SEEK_S = 10.0  # a longer gap between two windows of pictures is skipped by seeking
 SEEK_BACK_S = (0.5, 4.0, 32.0)  # how long before a window to look for a key frame, in turn
@@ -74,8 +75,8 @@ class VideoReader:
             raise MediaError(self._given_up) from e
 
     def _count_damage(self) -> None:
-        self.damaged += self._pictures.damaged
-        self._pictures.damaged = 0
+        self.damaged += self._pictures.decoder.damaged
+        self._pictures.decoder.damaged = 0
 
     def _window(self, start_s: float, end_s: float) -> Iterator[npt.NDArray[np.uint8]]:
         self._go_to(start_s)
@@ -97,7 +98,8 @@ class VideoReader:
             raise MediaError(f"{self._path}: the picture at {picture.start_s:g} s can't be converted ({e})") from e
 
     def _nothing(self, start_s: float, end_s: float) -> MediaError:
-        reason = f"the pictures end at {self._shown.end_s:g} s" if self._shown else self._pictures.error
+        complaint = self._pictures.decoder.error or "there is none"
+        reason = f"the pictures end at {self._shown.end_s:g} s" if self._shown else complaint
         return MediaError(f"{self._path}: no picture from {start_s:g} to {end_s:g} s could be decoded ({reason})")
 
     def _nearest(self, time_s: float) -> Picture | None:

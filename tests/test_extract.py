@@ -8,8 +8,8 @@ import opensmile
 import pandas as pd
 import pytest
 
-from mse import media
 from mse.assemble import assemble
+from mse.audio import read_audio
 from mse.config import (
     AssembleSettings,
     Columns,
@@ -90,7 +90,7 @@ def test_windows_are_exact(stages: Path, corpus: Path) -> None:
         part = next(clip for clip in shard if clip.clip_id == "part").values[:, 0]
     assert lengths["part"] == 16_000
     assert lengths["beyond"] == pytest.approx(16_000, abs=1_600)  # what is there of it
-    whole = media.read_audio(corpus / "good.mp4")
+    whole = read_audio(corpus / "good.mp4")
     assert np.array_equal(part, whole[8_000:24_000])
     facts = pd.DataFrame(read_facts(stages / "facts.csv")).set_index("clip_id")
     assert facts.loc["beyond", "end_s"] == pytest.approx(2.0, abs=0.1)

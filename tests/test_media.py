@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from mse import media
+from mse.audio import AudioReader, read_audio
 from mse.video import VideoReader
 from tests.conftest import grey_frames, tone
 
@@ -27,7 +28,7 @@ def test_probe(video: Path) -> None:
 
 
 def test_audio_window_is_the_same_sound(video: Path) -> None:
-    whole, part = media.read_audio(video), media.read_audio(video, 0.5, 1.25)
+    whole, part = read_audio(video), read_audio(video, 0.5, 1.25)
     assert len(part) == 12_000
     assert np.corrcoef(part, whole[8_000:20_000])[0, 1] > 0.99
 
@@ -38,9 +39,9 @@ def read_frames(path: Path, rate_hz: float, start_s: float, end_s: float, max_si
 
 
 def test_blocks_of_sound_are_the_whole(video: Path) -> None:
-    blocks = list(media.iter_audio(video, 0.25, 1.5, block_s=0.5))
+    blocks = list(AudioReader(video).blocks(0.25, 1.5, block_s=0.5))
     assert [len(block) for block in blocks] == [8_000, 8_000, 4_000]
-    assert np.array_equal(np.concatenate(blocks), media.read_audio(video, 0.25, 1.5))
+    assert np.array_equal(np.concatenate(blocks), read_audio(video, 0.25, 1.5))
 
 
 def test_frames_keep_their_time(video: Path) -> None:
@@ -151,8 +152,8 @@ def test_bad_files_are_named(corpus: Path, name: str, reason: str) -> None:
 def test_missing_streams_are_seen(corpus: Path) -> None:
     assert not media.probe(corpus / "no sound.mp4").has_audio
     assert not media.probe(corpus / "no picture.wav").has_video
-    with pytest.raises(media.MediaError, match=r"no sound\.mp4: ffmpeg could not decode"):
-        media.read_audio(corpus / "no sound.mp4")
+    with pytest.raises(media.MediaError, match=r"no sound\.mp4: no sound in this file"):
+        read_audio(corpus / "no sound.mp4")
 
 
 def convert(source: Path, target: Path, **options: object) -> None:
@@ -177,7 +178,7 @@ def test_sound_that_starts_late_stays_on_the_clock(tmp_path: Path) -> None:
     )
     late.run(cmd=media.ffmpeg_path(), quiet=True)
     for start_s, onset_s in ((None, 0.5), (0.2, 0.3)):
-        loud = np.abs(media.read_audio(tmp_path / "late.mkv", start_s, 2.0).astype(int)) > 1000
+        loud = np.abs(read_audio(tmp_path / "late.mkv", start_s, 2.0).astype(int)) > 1000
         assert loud.argmax() / media.SAMPLE_RATE_HZ == pytest.approx(onset_s, abs=0.05)
 
 
@@ -193,7 +194,7 @@ def test_late_sound_in_a_transport_stream(
         acodec="mp2",
     )
     late.run(cmd=media.ffmpeg_path(), quiet=True)
-    samples = media.read_audio(tmp_path / "late.ts", start_s, end_s)
+    samples = read_audio(tmp_path / "late.ts", start_s, end_s)
     assert np.argmax(np.abs(samples.astype(int)) > 1000) / media.SAMPLE_RATE_HZ == pytest.approx(onset_s, abs=0.05)
     if end_s is not None and start_s is not None:
         assert len(samples) == round((end_s - start_s) * media.SAMPLE_RATE_HZ)
@@ -207,7 +208,7 @@ def test_streamed_container_tells_its_length_by_its_packets(video: Path, tmp_pat
 
 def test_packets_without_times_tell_the_length_by_their_number(video: Path, tmp_path: Path) -> None:
     convert(video, tmp_path / "raw.h264", vcodec="copy", an=None)
-    assert media.probe(tmp_path / "raw.h264").duration_s == 2.0
+    assert media.probe(tmp_path / "raw.h264").duration_s == pytest.approx(2.0)
 
 
 def test_a_failing_source_of_pictures_leaves_nothing(tmp_path: Path) -> None:

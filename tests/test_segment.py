@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from mse import media
+from mse.audio import read_audio
 from mse.config import SegmentSettings
 from mse.loudness import loudness_dbfs
 from mse.rows import Window
@@ -36,7 +37,7 @@ def cut(
 def test_windows_are_slices_of_the_whole(recording: Path, tmp_path: Path) -> None:
     windows = [(1.0, 2.5), (1.0, 1.5), (2.0, 9.123), (3.3337, 4.0), (9.123, 20.0), (15.0, 16.0)]
     sound, facts = cut(recording, windows, tmp_path)
-    whole = media.read_audio(recording, 1.0, 20.0)
+    whole = read_audio(recording, 1.0, 20.0)
     for (start_s, end_s), samples in zip(windows, sound.values(), strict=True):
         first, last = round((start_s - 1) * 16_000), round((end_s - 1) * 16_000)
         assert np.array_equal(samples, whole[first:last])
@@ -57,7 +58,7 @@ def test_clips_come_in_the_manifests_order_where_it_rises(
 ) -> None:
     sound, facts = cut(recording, windows, tmp_path)
     assert list(sound) == facts["clip_id"].tolist() == expected
-    assert np.array_equal(sound["5-6"], media.read_audio(recording, 3.0, 6.0)[32_000:])
+    assert np.array_equal(sound["5-6"], read_audio(recording, 3.0, 6.0)[32_000:])
 
 
 def test_no_more_sound_is_kept_than_the_clip_needs() -> None:

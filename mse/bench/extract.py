@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from mse import media
+from mse import audio, media
 from mse.corpus import MANIFEST_COLUMNS, write_manifest
 from mse.errors import UserError
 from mse.progress import say
@@ -134,7 +134,7 @@ def _floor(videos: Sequence[Path], folder: Path, model: Path) -> Cost:
     sounds = {path: folder / f"{number}.npy" for number, path in enumerate(dict.fromkeys(videos))}
     for path, sound in sounds.items():
         if not sound.exists():
-            np.save(sound, media.read_audio(path))
+            np.save(sound, audio.read_audio(path))
     (folder / "work.json").write_text(json.dumps([[str(path), str(sounds[path])] for path in videos]))
     return measured([sys.executable, "-m", "mse.bench.floor", str(folder / "work.json"), str(model)])
 

@@ -9,7 +9,17 @@ import typer
 
 from mse import config
 from mse.backbones.places import checkpoint_folder
-from mse.cli.options import CORPUS, ConfigFile, DatasetFile, DatasetIndex, ModelsFolder, Out, Settings, app
+from mse.cli.options import (
+    CORPUS,
+    AudioTrack,
+    ConfigFile,
+    DatasetFile,
+    DatasetIndex,
+    ModelsFolder,
+    Out,
+    Settings,
+    app,
+)
 from mse.errors import UserError
 from mse.provenance import Rows, made, said_files
 
@@ -122,6 +132,7 @@ def cut(
     language: Annotated[str, typer.Option(help="What is spoken, as an ISO 639-1 code, or auto.")] = "en",
     models: ModelsFolder = Path("resources/models"),
     speech: Annotated[str | None, typer.Option(help="Settings of speech recognition, to cut at sentences.")] = None,
+    audio_track: AudioTrack = None,
     settings: Settings = None,
 ) -> None:
     """Cut recordings into utterances, at pauses or at the ends of sentences."""
@@ -141,7 +152,8 @@ def cut(
         inputs=[Rows(recordings, shard, clips)],
         sources=[*(Path(clip.media) for clip in clips), *said_files(speech, settings)],
         models=[model],
-        settings={"cut": chosen} | ({"transcribe": heard, "language": language} if sentences else {}),
+        settings={"cut": chosen, "audio_track": audio_track}
+        | ({"transcribe": heard, "language": language} if sentences else {}),
     ):
         cut_shard(clips, out, chosen, Recogniser(heard, model, language) if model else None)
 

@@ -33,3 +33,9 @@ AcousticFolders = Annotated[
 ]
 FacialFolder = Annotated[Path | None, typer.Option("--facial", help="Folder of the facial shards.")]
 ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder of all fetched models.")]
+AudioTrack = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Which audio track of the recordings, from 1; else the one marked as default, or the first."
+    ),
+]

@@ -33,6 +33,9 @@ class SegmentSettings(Section):
 
     min_s: PositiveFloat = Field(0.2, description="a shorter clip is unusable (seconds)")
     max_s: PositiveFloat = Field(60.0, description="a longer clip is cut here, with a note in quality.csv (seconds)")
+    audio_track: PositiveInt | None = Field(
+        None, description="which audio track of the recordings, from 1; null: the one marked as default, else the first"
+    )
 
     @model_validator(mode="after")
     def _rising(self) -> Self:

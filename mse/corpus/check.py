@@ -17,7 +17,6 @@ from mse.corpus.build import Corpus, read_corpus, require_root
 from mse.corpus.manifest import SPLITS
 from mse.errors import UserError
 from mse.progress import track
-from mse.segment import END_TOLERANCE_S
 
 EXAMPLES = 5  # of each finding
 BAR_WIDTH = 30
@@ -95,7 +94,7 @@ def _measure(clips: pd.DataFrame, findings: Findings, dataset: Dataset, segment:
     clips = clips.assign(seconds=np.maximum(np.minimum(end, length) - start, 0.0))
     clips["usable"] = readable & (clips["seconds"] >= segment.min_s)
     late = readable & (start >= length)
-    beyond = readable & ~late & (clips["end_s"] > length + END_TOLERANCE_S)
+    beyond = readable & ~late & (clips["end_s"] > length + media.END_TOLERANCE_S)
     short = readable & ~late & (clips["seconds"] < segment.min_s)
     findings.warn("clips start after their recording's end", clips["clip_id"][late])
     findings.warn("clips end after their recording's end; what is there will be used", clips["clip_id"][beyond])
@@ -103,6 +102,12 @@ def _measure(clips: pd.DataFrame, findings: Findings, dataset: Dataset, segment:
     if not dataset.cut:
         long = clips["clip_id"][clips["seconds"] > segment.max_s]
         findings.warn(f"clips are longer than segment.max_s = {segment.max_s:g} s, and will be cut there", long)
+    several = info.map(lambda found: getattr(found, "audio_tracks", 0) > 1)
+    taken = f"track {segment.audio_track}" if segment.audio_track else "the one marked as default, else the first,"
+    findings.warn(
+        f"recordings have several audio tracks; {taken} is used (segment.audio_track chooses)",
+        sorted(set(clips["media"][several])),
+    )
     for modality, stream in (("acoustic", "has_audio"), ("facial", "has_video")):
         if modality in dataset.modalities:
             lacks = info.map(lambda found, stream=stream: getattr(found, stream, True) is False)

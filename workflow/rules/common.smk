@@ -125,10 +125,17 @@ def threads_of(wildcards):
     return experiment(wildcards).train.threads
 
 
+def segment_settings(wildcards):
+    return mse_config.segment_settings(CONFIG, dataset(wildcards.dataset), SAID)
+
+
 def segment_json(wildcards):
-    return as_json(
-        mse_config.segment_settings(CONFIG, dataset(wildcards.dataset), SAID)
-    )
+    return as_json(segment_settings(wildcards))
+
+
+def audio_track_option(wildcards):
+    track = segment_settings(wildcards).audio_track
+    return ["--audio-track", str(track)] if track else []
 
 
 def extraction_option(wildcards):

@@ -94,12 +94,13 @@ rule cut:
         language=lambda wildcards: dataset(wildcards.dataset).language,
         speech=as_json(CONFIG.transcribe),
         settings=lambda wildcards: as_json(dataset(wildcards.dataset).cut),
+        track=audio_track_option,
         version=STAGES["cut"],
     message:
         "Finding utterances in {wildcards.dataset}, shard {wildcards.shard}"
     shell:
         "mse cut {input.recordings:q} --shard {wildcards.shard} --out {output:q} --language {params.language}"
-        " --speech {params.speech:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
+        " --speech {params.speech:q} --settings {params.settings:q} {params.track:q} 2>&1 | tee {log:q}"
 
 
 # Features that others extracted, in place of everything up to the shards.
