@@ -178,11 +178,12 @@ def _duration(container: av.container.InputContainer, path: Path) -> tuple[float
     found_s, complaint = _end_s(container, path, said_s)
     if found_s > limits.LONGEST_S:
         raise MediaError(f"{path}: lasts {found_s:g} s by its clock; expected less than {limits.LONGEST_S:g} s")
+    note = f"{path}: can't be read beyond {found_s:.2f} s ({complaint})" if complaint else ""
     if said_s is not None and abs(said_s - found_s) <= END_TOLERANCE_S:
-        return said_s, ""
+        return said_s, note
     if said_s is None or said_s < found_s or not _header_tells_length(path):
-        return found_s, f"{path}: can't be read beyond {found_s:.2f} s ({complaint})" if complaint else ""
-    if said_s <= 2 * found_s:  # cut off: each stage tells what of it is missing
+        return found_s, note
+    if said_s <= limits.MOST_MISSING * found_s:  # cut off: each stage tells what of it is missing
         return said_s, ""
     return found_s, f"{path}: its header says that it lasts {said_s:g} s, but it ends at {found_s:.2f} s"
 
