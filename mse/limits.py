@@ -3,9 +3,7 @@
 DECODE_S = 60.0  # time that a decoder may take, whatever comes out,
 DECODE_S_PER_S = 30.0  # and for each second of sound or pictures that came out
 MOST_PIXELS = 8192 * 4352  # of a picture: 8K; as 8 bits in three colours 107 MB
-MOST_MISSING = (
-    10.0  # a file whose header tells more than this many times its length was not cut off: the header is wrong
-)
+MOST_MISSING = 10.0  # a header that tells more than this many times the true length is wrong, and the file not cut off
 LONGEST_S = 7 * 24 * 3600.0  # that a file may last
 
 
