@@ -62,16 +62,17 @@ class AudioReader:
         """
         size = round(block_s * SAMPLE_RATE_HZ)
         held: list[Samples] = []
+        count = 0
         for part in self._parts(start_s or 0.0, end_s):
             held.append(part)
-            if sum(map(len, held)) >= size:
+            count += len(part)
+            if count >= size:
                 whole = np.concatenate(held)
-                ready = len(whole) // size * size
+                ready = count // size * size
                 yield from np.split(whole[:ready], range(size, ready, size))
-                held = [whole[ready:]]
-        rest = np.concatenate(held) if held else np.zeros(0, np.int16)
-        if len(rest):
-            yield rest
+                held, count = [whole[ready:]], count - ready
+        if count:
+            yield np.concatenate(held)
 
     def _parts(self, start_s: float, end_s: float | None) -> Iterator[Samples]:
         """Decode a window; where the sound changes its rate, layout or format, another mixer goes on."""
@@ -159,6 +160,7 @@ class _Mixer:
         if frame.layout.nb_channels > 1:
             self._graphs.append(_resampler(frame, length_s, None))
         self._held: list[list[Samples]] = [[] for _ in self._graphs]  # each (N, channels)
+        self._count = 0  # samples that are held
         self._mix_energy, self._energies = 0.0, np.zeros(frame.layout.nb_channels)
 
     def takes(self, frame: av.AudioFrame) -> bool:
@@ -170,10 +172,7 @@ class _Mixer:
         frame.time_base = Fraction(1, frame.sample_rate)
         frame.pts = round((at_s - self._start_s) * frame.sample_rate)
         self._push(frame)
-        return self._ready() if len(self._graphs) == 1 or self._held_s() >= EVIDENCE_S else None
-
-    def _held_s(self) -> float:
-        return sum(len(part) for part in self._held[0]) / SAMPLE_RATE_HZ
+        return self._ready() if len(self._graphs) == 1 or self._count >= EVIDENCE_S * SAMPLE_RATE_HZ else None
 
     def finish(self) -> Samples:
         """Give what is left."""
@@ -181,7 +180,7 @@ class _Mixer:
         return self._ready()
 
     def _push(self, frame: av.AudioFrame | None) -> None:
-        for graph, held in zip(self._graphs, self._held, strict=True):
+        for graph, held, channels in zip(self._graphs, self._held, (1, len(self._energies)), strict=False):
             graph.push(frame)
             while True:
                 try:
@@ -189,12 +188,15 @@ class _Mixer:
                 except (av.error.BlockingIOError, av.error.EOFError):
                     break
                 assert isinstance(out, av.AudioFrame)
-                held.append(out.to_ndarray().reshape(out.samples, -1).astype(np.int16, copy=False))
+                held.append(
+                    np.frombuffer(memoryview(out.planes[0]), np.int16)[: out.samples * channels].reshape(-1, channels)
+                )
+                self._count += out.samples if graph is self._graphs[0] else 0
 
     def _ready(self) -> Samples:
         """Take what is held: the mix, or the loudest channel where the mix was far quieter than it so far."""
         mix, *channels = (np.concatenate(held) if held else np.zeros((0, 1), np.int16) for held in self._held)
-        self._held = [[] for _ in self._graphs]
+        self._held, self._count = [[] for _ in self._graphs], 0
         self.reached_s += len(mix) / SAMPLE_RATE_HZ
         if not channels or not len(mix):
             return mix[:, 0]
