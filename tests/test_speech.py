@@ -12,7 +12,6 @@ from pathlib import Path
 import jiwer
 import numpy as np
 import pytest
-from faster_whisper import WhisperModel
 from scipy.signal import resample_poly
 from threadpoolctl import threadpool_limits
 
@@ -217,10 +216,6 @@ def test_chinese_comes_in_simplified_script_with_wide_marks(said: str, many_lang
     heard.text.encode("gb2312")  # a set of characters without traditional ones
     assert heard.language == "zh" and len(heard.words) > 5
     assert set(heard.text) & set("，。！？") and not set(heard.text) & set(",!?")
-    unsteered = WhisperModel(str(many_languages), compute_type="int8", cpu_threads=1, local_files_only=True)
-    otherwise = "".join(part.text for part in unsteered.transcribe(sound.astype(np.float32) / 32768, language="zh")[0])
-    with pytest.raises(UnicodeEncodeError):  # without our prompt it is traditional
-        otherwise.encode("gb2312")
 
 
 def test_marks_are_made_wide_beside_chinese_alone() -> None:
