@@ -12,100 +12,14 @@ from pathlib import PurePath
 
 from av.format import ContainerFormat
 
-VIDEO_FORMATS = [
-    "mov",
-    "mp4",
-    "3gp",
-    "3g2",
-    "ipod",
-    "psp",
-    "ismv",
-    "f4v",
-    "matroska",
-    "webm",
-    "avi",
-    "asf",
-    "mpeg",
-    "vob",
-    "dvd",
-    "svcd",
-    "mpegts",
-    "flv",
-    "amv",
-    "mxf",
-    "ogg",
-    "ogv",
-    "dv",
-    "gxf",
-    "wtv",
-    "rm",
-    "nut",
-    "ivf",
-    "dhav",
-    "kux",
-    "ty",
-    "vivo",
-    "roq",
-    "m4v",
-    "h261",
-    "h263",
-    "h264",
-    "hevc",
-    "vvc",
-    "obu",
-    "mpeg1video",
-    "mpeg2video",
-    "mjpeg",
-    "dirac",
-    "vc1",
-    "yuv4mpegpipe",
-]
-AUDIO_FORMATS = [
-    "wav",
-    "w64",
-    "aiff",
-    "au",
-    "caf",
-    "flac",
-    "mp3",
-    "mp2",
-    "aac",
-    "adts",
-    "latm",
-    "ac3",
-    "eac3",
-    "dts",
-    "dtshd",
-    "mlp",
-    "truehd",
-    "amr",
-    "ape",
-    "mpc",
-    "tak",
-    "tta",
-    "wv",
-    "shn",
-    "oga",
-    "opus",
-    "spx",
-    "gsm",
-    "g722",
-    "g729",
-    "ilbc",
-    "codec2",
-    "lc3",
-    "sbc",
-    "sox",
-    "voc",
-    "ircam",
-    "nistsphere",
-    "pvf",
-    "avr",
-    "dss",
-    "oma",
-    "qoa",
-    "iamf",
-]
+VIDEO_FORMATS = (
+    "mov mp4 3gp 3g2 ipod psp ismv f4v matroska webm avi asf mpeg vob dvd svcd mpegts flv amv mxf ogg ogv dv gxf wtv "
+    "rm nut ivf dhav kux ty vivo roq m4v h261 h263 h264 hevc vvc obu mpeg1video mpeg2video mjpeg dirac vc1 yuv4mpegpipe"
+)
+AUDIO_FORMATS = (
+    "wav w64 aiff au caf flac mp3 mp2 aac adts latm ac3 eac3 dts dtshd mlp truehd amr ape mpc tak tta wv shn oga opus "
+    "spx gsm g722 g729 ilbc codec2 lc3 sbc sox voc ircam nistsphere pvf avr dss oma qoa iamf"
+)
 ALIASES = {
     "mov": "qt insv lrv 360",  # the latter of 360-degree and action cameras
     "mp4": "mp4v m4r m4p f4a f4p 3gpp 3gp2 3gpp2",
@@ -133,7 +47,8 @@ MOST_NAMED = 3  # of each kind that is passed over
 @cache
 def media_endings() -> frozenset[str]:
     """Endings of video and sound files, in lower case and without the dot."""
-    known = {ending for name in (*VIDEO_FORMATS, *AUDIO_FORMATS) for ending in _registered(name)}
+    formats = f"{VIDEO_FORMATS} {AUDIO_FORMATS}".split()
+    known = {ending for name in formats for ending in _registered(name)}
     return frozenset(known.union(*(endings.split() for endings in ALIASES.values())) - NO_MEDIA)
 
 
