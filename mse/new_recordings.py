@@ -174,15 +174,16 @@ def _cut(
     cut_shard([Window(*row, SHARD) for row in rows], folder / "utterances.csv", cut, recognise)
     found = read_utterances(folder / "utterances.csv")
     media_of = {name: media for name, media, _, _ in rows}
-    utterances, silent = [], []
+    utterances, whole = [], 0
     for name, spans in found.groupby("recording", sort=False):
-        # Without speech it stays one utterance; all are numbered, so that no two recordings can make the same name.
-        silent += spans["message"][spans["start_s"].isna()].tolist()
-        for number, span in enumerate(zip(spans["start_s"], spans["end_s"], strict=True), 1):
-            utterances.append((f"{name}_{number:04d}", media_of[str(name)], *span))
-    for message in silent:
-        say(f"{message}; taken as one utterance")
-    say(f"{len(utterances) - len(silent)} utterances in {len(rows) - len(silent)} recordings")
+        times = spans.dropna(subset=["start_s"])
+        for message in spans["message"][spans["start_s"].isna()]:
+            say(message if len(times) else f"{message}; taken as one utterance")
+        whole += times.empty
+        # All are numbered, so that no two recordings can make the same name.
+        for number, row in enumerate((spans if times.empty else times).itertuples(), 1):
+            utterances.append((f"{name}_{number:04d}", media_of[str(name)], row.start_s, row.end_s))
+    say(f"{len(utterances) - whole} utterances in {len(rows) - whole} recordings")
     return utterances
 
 
