@@ -192,6 +192,8 @@ def _looked_at(
         values, valid = extractor.describe(seen)
     except media.MediaError as e:
         return _empty(row.clip_id, Status.unreadable, str(e), description)
+    except UserError:  # a piece is missing, for all clips
+        raise
     except Exception as e:
         reason = f"{row.media}: {description.extractor}: {describe_error(e)}"
         return _empty(row.clip_id, Status.failed, reason, description)

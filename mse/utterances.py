@@ -1,7 +1,7 @@
 """Cut long recordings without known times into utterances: at pauses, and at the ends of recognised sentences."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,11 @@ def cut_shard(recordings: Sequence[Window], out: Path, settings: Cut, recognise:
     rows: list[dict[str, Any]] = []
     recognised: list[tuple[Status, str]] = []
     for row in track(recordings, f"cut {out.stem}", len(recordings), "recordings"):
-        path = Path(row.media)
-        spans, notes = _find_speech(path, settings)
+        sound = _Decoding(Path(row.media))
+        spans, notes = _find_speech(sound, settings)
         if settings.at == "sentences" and spans:
             assert recognise is not None
-            spans, tried = _cut_at_sentences(path, spans, settings.min_s, recognise)
+            spans, tried = _cut_at_sentences(sound, spans, settings.min_s, recognise)
             recognised += tried
             notes += dict.fromkeys(message for _, message in tried if message)
         times = [(round(start_s, 3), round(end_s, 3)) for start_s, end_s in spans]
@@ -72,62 +72,70 @@ def read_utterances(path: Path) -> pd.DataFrame:
 
 
 class _Decoding:
-    """The sound of a recording, as far as it can be decoded.
+    """The sound of a recording, as far as it can be decoded; one of a single block is decoded once.
 
     Attributes:
-        length_s: how much there was.
+        path: the recording.
+        length_s: how much sound there was.
         failure: why it ended, where it is not the recording's end.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self.length_s, self.failure = path, 0.0, ""
+        self.path, self.length_s, self.failure = path, 0.0, ""
+        self._only: npt.NDArray[np.int16] | None = None
 
-    def blocks(self) -> Iterator[npt.NDArray[np.int16]]:
-        """Decode it from its start; what is not to be decoded is not raised, but noted."""
-        self.length_s = 0.0
+    def blocks(self) -> Generator[npt.NDArray[np.int16], None, None]:
+        """Decode from the start, block by block; what can't be decoded is noted, not raised."""
+        if self._only is not None:
+            yield self._only
+            return
+        self.length_s, only = 0.0, None
         try:
-            with contextlib.closing(media.iter_audio(self._path, block_s=BLOCK_S)) as blocks:
-                for block in blocks:
+            with contextlib.closing(media.iter_audio(self.path, block_s=BLOCK_S)) as blocks:
+                for number, block in enumerate(blocks):
+                    only = None if number else block
                     self.length_s += len(block) / media.SAMPLE_RATE_HZ
                     yield block
         except media.MediaError as e:
             self.failure = str(e)
+        self._only = only
 
 
-def _find_speech(path: Path, settings: Cut) -> tuple[list[Span], list[str]]:
+def _find_speech(sound: _Decoding, settings: Cut) -> tuple[list[Span], list[str]]:
     """Spans of speech between pauses, and what else is to be known, such as why there are none."""
     try:
-        info = media.probe(path)
+        info = media.probe(sound.path)
     except media.MediaError as e:
         return [], [str(e)]
     if not info.has_audio:
-        return [], [f"{path}: no sound to find speech in"]
-    sound = _Decoding(path)
+        return [], [f"{sound.path}: no sound to find speech in"]
     speech = speech_probability(sound.blocks)
+    if not len(speech):
+        return [], [sound.failure or f"{sound.path}: none of its sound can be decoded"]
     notes = [sound.failure] if sound.failure else []
     if sound.length_s < info.duration_s - LOST_S:
-        notes.append(f"{path}: sound for {sound.length_s:.2f} of {info.duration_s:.2f} s; the rest was not cut")
+        notes.append(f"{sound.path}: sound for {sound.length_s:.2f} of {info.duration_s:.2f} s; the rest was not cut")
     # A coder's padding may outlast the recording.
     outlasts = sound.length_s > info.duration_s + END_TOLERANCE_S
     length_s = sound.length_s if outlasts else min(sound.length_s, info.duration_s)
     # Padded: without a moment of silence before it, the first words are misheard.
     spans = padded(speech_spans(speech, settings), settings.pad_s, length_s)
-    return spans, notes if spans else [*notes, f"{path}: no speech was found"]
+    return spans, notes if spans else [*notes, f"{sound.path}: no speech was found"]
 
 
 def _cut_at_sentences(
-    path: Path, spans: Sequence[Span], min_s: float, recognise: Callable[..., Any]
+    sound: _Decoding, spans: Sequence[Span], min_s: float, recognise: Callable[..., Any]
 ) -> tuple[list[Span], list[tuple[Status, str]]]:
     """Cut spans where a sentence ends; one that can't be recognised stays as it is. Also what became of each."""
     parts: list[Span] = []
     found: list[tuple[Status, str]] = []
-    with contextlib.closing(media.iter_audio(path)) as blocks:
-        sound = SoundWindows(blocks, 0.0)
+    with contextlib.closing(sound.blocks()) as blocks:
+        windows = SoundWindows(blocks, 0.0)
         for span in spans:
             try:
-                said = recognise(sound.window(*span))
+                said = recognise(windows.window(*span))
             except Exception as e:  # whatever it stumbles over, the other spans and recordings are not to blame
-                reason = f"{path}: cut at pauses alone: speech recognition failed: {describe_error(e)}"
+                reason = f"{sound.path}: cut at pauses alone: speech recognition failed: {describe_error(e)}"
                 found.append((Status.failed, reason))
                 parts.append(span)
                 continue

@@ -77,10 +77,10 @@ def nearby_levels(peaks: Floats) -> list[Floats]:
     loudest, lasting = [], []
     for stretch in range(count):
         near = np.sort(peaks[bounds[max(stretch - 1, 0)] : bounds[min(stretch + 2, count)]])[::-1]
-        loud = max(QUIETEST, *near[:1])
-        held = max(QUIETEST, *near[BANG_FRAMES - 1 : BANG_FRAMES])
+        loud = max(QUIETEST, near.max(initial=0))
+        held = max(QUIETEST, near[BANG_FRAMES - 1]) if len(near) >= BANG_FRAMES else loud
         loudest.append(loud)
-        lasting.append(held if len(near) >= BANG_FRAMES and loud > BANG * held else loud)
+        lasting.append(held if loud > BANG * held else loud)
     middles = [(begin + end) / 2 for begin, end in pairwise(bounds)]
     levels = [loudest] if loudest == lasting else [loudest, lasting]
     return [np.exp(np.interp(np.arange(len(peaks)), middles, np.log(level))).astype(np.float32) for level in levels]
