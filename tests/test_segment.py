@@ -74,7 +74,7 @@ def test_no_more_sound_is_kept_than_the_clip_needs() -> None:
     assert len(sound.window(111.0, 112.0)) == 0
 
 
-@pytest.mark.parametrize(("start_s", "end_s"), [(1.3, 1.8), (0.1, 0.6), (2.2, 2.7), (8.1, 8.6)])
+@pytest.mark.parametrize(("start_s", "end_s"), [(1.8, 2.3), (7.7, 8.2), (3.9, 4.4), (1.3, 1.8)])
 def test_a_clip_of_exactly_the_limits_is_whole(recording: Path, tmp_path: Path, start_s: float, end_s: float) -> None:
     """Times out of a table are not as far apart as they look: 1.8 - 1.3 is 0.5 only to the sixteenth figure."""
     clips = [Window("a", str(recording), start_s, end_s)]
