@@ -102,7 +102,8 @@ def _cut_recording(path: Path, clips: Sequence[Window], settings: SegmentSetting
         cuts.sort(key=lambda cut: cut[1])
     origin_s = min((start_s for start_s, _ in usable), default=0.0)
     latest_s = max((end_s for _, end_s in usable), default=0.0)
-    with contextlib.closing(media.iter_audio(path, origin_s, latest_s)) as blocks:
+    # From the start without seeking: in a file whose index is lost, seeking to 0 finds nothing.
+    with contextlib.closing(media.iter_audio(path, origin_s or None, latest_s)) as blocks:
         sound = SoundWindows(blocks if info.has_audio else iter(()), origin_s)
         for clip, start_s, end_s, status, message in cuts:
             if not status.usable:
