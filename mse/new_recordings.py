@@ -152,7 +152,10 @@ def _names(recordings: Sequence[Path]) -> list[str]:
     names: dict[str, None] = {}  # in order
     for path in recordings:
         numbered = (f"{path.stem}_{number}" for number in count(2))
-        names[next(name for name in chain([path.stem], numbered) if name not in names)] = None
+        name = next(name for name in chain([path.stem], numbered) if name not in names)
+        if name != path.stem:
+            say(f"{path}: its clips are called {name}, since another recording is called {path.stem}")
+        names[name] = None
     return list(names)
 
 

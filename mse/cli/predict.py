@@ -109,7 +109,7 @@ def _show(table: Any, task: config.Task) -> None:
     console = Console()
     console.print(grid)
     for remark, number in said.items():
-        console.print(Text(f"[{number}] {remark}"))
+        console.print(Text(f"[{number}] {remark}"), soft_wrap=True)  # paths stay whole, to be copied
 
 
 def _unsure(row: Mapping[Any, Any], task: config.Task) -> str:
