@@ -7,3 +7,8 @@ MISSING_LIBRARY = f"a system library is missing; on Debian and Ubuntu: apt-get i
 
 class UserError(Exception):
     """Bad input or a missing piece; the message names it, says what was expected and what to do."""
+
+
+def describe_error(error: Exception) -> str:
+    """An exception of a library's in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

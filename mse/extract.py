@@ -14,14 +14,13 @@ import numpy.typing as npt
 
 from mse import media
 from mse.config import AcousticSettings, FacialSettings, OpenSmileSettings
-from mse.errors import UserError
+from mse.errors import UserError, describe_error
 from mse.progress import track
 from mse.segment import Facts, read_facts
 from mse.store import Clip, Description, Shard, Status, refuse_all_failed, versions, write_shard
 from mse.video import VideoReader
 
 Described = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]  # values (T, D), valid (T,)
-FAULTS = (RuntimeError, ValueError, IndexError, TimeoutError)  # of libraries, about one clip
 GROUP_S = 600.0  # sound of clips that are handed to an extractor together (seconds)
 
 
@@ -106,7 +105,7 @@ def _heard(group: Sequence[Clip], extractor: Any, description: Description) -> I
             together = dict(
                 zip((c.clip_id for c in usable), extractor.many([c.values[:, 0] for c in usable]), strict=True)
             )
-        except FAULTS:
+        except Exception:  # of one of them, which will be named
             together = {}
     for clip in group:
         if not clip.status.usable:
@@ -118,8 +117,8 @@ def _heard(group: Sequence[Clip], extractor: Any, description: Description) -> I
 def _one(clip: Clip, described: Described | None, extractor: Callable[..., Described], of: Description) -> Clip:
     try:
         values, valid = extractor(clip.values[:, 0]) if described is None else described
-    except FAULTS as e:
-        return _empty(clip.clip_id, Status.failed, f"{of.extractor}: {e}", of)
+    except Exception as e:  # whatever a library stumbles over, the other clips are not to blame
+        return _empty(clip.clip_id, Status.failed, f"{of.extractor}: {describe_error(e)}", of)
     return _described(clip.clip_id, values, valid, clip.status, clip.message, f"{of.extractor} gave no frame")
 
 
@@ -190,11 +189,14 @@ def _looked_at(
     damaged = reader.damaged
     try:
         seen = extractor.look(reader.frames(row.start_s, row.end_s), samples)
+        values, valid = extractor.describe(seen)
     except media.MediaError as e:
         return _empty(row.clip_id, Status.unreadable, str(e), description)
-    except FAULTS as e:
-        return _empty(row.clip_id, Status.failed, f"{row.media}: {description.extractor}: {e}", description)
-    values, valid = extractor.describe(seen)
+    except UserError:  # a piece is missing, for all clips
+        raise
+    except Exception as e:
+        reason = f"{row.media}: {description.extractor}: {describe_error(e)}"
+        return _empty(row.clip_id, Status.failed, reason, description)
     if len(values) and not valid.any():
         nothing = f"{row.media}: no face in any of {len(values)} pictures"
         return Clip(row.clip_id, values, valid, Status.nothing_found, nothing, facts_of(seen))

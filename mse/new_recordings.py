@@ -62,6 +62,7 @@ def extract(
     cut: Cut | None,
     models: Path,
     device: str,
+    audio_track: int | None = None,
 ) -> None:
     """Cut, describe and transcribe recordings as the clips were that an adapter was trained on.
 
@@ -73,6 +74,7 @@ def extract(
         cut: where to cut recordings into utterances; None: each is one.
         models: folder of all fetched models.
         device: of speech models: auto, cpu or cuda.
+        audio_track: which audio track of the recordings, from 1; None for the default one, whatever training took.
 
     Raises:
         UserError: the folder holds something, a model is missing, or a stage failed.
@@ -87,12 +89,13 @@ def extract(
         rows = [(name, str(path), np.nan, np.nan) for name, path in zip(_names(recordings), recordings, strict=True)]
         if cut:
             say(f"looking for utterances in {len(rows)} recordings")
-            rows = run(_cut, rows, folder, cut, transcribe, pipeline.language, models).result()
+            rows = run(_cut, rows, folder, cut, transcribe, pipeline.language, models, audio_track).result()
         table = pd.DataFrame(rows, columns=["clip_id", "media", "start_s", "end_s"])
         table = table.assign(split="test", speaker="", text="", label="", shard=SHARD)
         nobody = pd.DataFrame({"clip_id": [], "reason": []})
         write_manifest(table[MANIFEST_COLUMNS], nobody, folder / "manifest.csv")
-        run(_segment, folder / "manifest.csv", sound, facts, noted.segment).result()
+        segment = noted.segment.model_copy(update={"audio_track": audio_track})
+        run(_segment, folder / "manifest.csv", sound, facts, segment).result()
         say("sound cut")
         jobs = {}
         if pipeline.facial:
@@ -152,7 +155,10 @@ def _names(recordings: Sequence[Path]) -> list[str]:
     names: dict[str, None] = {}  # in order
     for path in recordings:
         numbered = (f"{path.stem}_{number}" for number in count(2))
-        names[next(name for name in chain([path.stem], numbered) if name not in names)] = None
+        name = next(name for name in chain([path.stem], numbered) if name not in names)
+        if name != path.stem:
+            say(f"{path}: its clips are called {name}, since another recording is called {path.stem}")
+        names[name] = None
     return list(names)
 
 
@@ -163,6 +169,7 @@ def _cut(
     transcribe: TranscribeSettings,
     language: str,
     models: Path,
+    audio_track: int | None,
 ) -> list[tuple[str, str, float, float]]:
     from mse.features.speech import Recogniser
     from mse.rows import Window
@@ -171,18 +178,19 @@ def _cut(
     recognise = (
         Recogniser(transcribe, model_folder(transcribe.model, models), language) if cut.at == "sentences" else None
     )
-    cut_shard([Window(*row, SHARD) for row in rows], folder / "utterances.csv", cut, recognise)
+    cut_shard([Window(*row, SHARD) for row in rows], folder / "utterances.csv", cut, recognise, audio_track)
     found = read_utterances(folder / "utterances.csv")
     media_of = {name: media for name, media, _, _ in rows}
-    utterances, silent = [], []
+    utterances, whole = [], 0
     for name, spans in found.groupby("recording", sort=False):
-        # Without speech it stays one utterance; all are numbered, so that no two recordings can make the same name.
-        silent += spans["message"][spans["start_s"].isna()].tolist()
-        for number, span in enumerate(zip(spans["start_s"], spans["end_s"], strict=True), 1):
-            utterances.append((f"{name}_{number:04d}", media_of[str(name)], *span))
-    for message in silent:
-        say(f"{message}; taken as one utterance")
-    say(f"{len(utterances) - len(silent)} utterances in {len(rows) - len(silent)} recordings")
+        times = spans.dropna(subset=["start_s"])
+        for message in spans["message"][spans["start_s"].isna()]:
+            say(message if len(times) else f"{message}; taken as one utterance")
+        whole += times.empty
+        # All are numbered, so that no two recordings can make the same name.
+        for number, row in enumerate((spans if times.empty else times).itertuples(), 1):
+            utterances.append((f"{name}_{number:04d}", media_of[str(name)], row.start_s, row.end_s))
+    say(f"{len(utterances) - whole} utterances in {len(rows) - whole} recordings")
     return utterances
 
 

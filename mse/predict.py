@@ -23,9 +23,11 @@ from mse.answer import answer
 from mse.backbones.llm import FrozenLLM
 from mse.backbones.places import MODELS
 from mse.config import Backbone, Classes, Cut, Decoding, Intensity, TrainSettings, TranscribeSettings
+from mse.corpus.sources import walk
 from mse.data import Clips, Example
 from mse.errors import UserError
 from mse.labels import label_text
+from mse.media_types import describe_skipped, is_medium, is_utf8
 from mse.new_clips import NewClips
 from mse.new_recordings import extract
 from mse.pipeline import PIPELINE_NAME, Pipeline, read_pipeline
@@ -36,8 +38,6 @@ from mse.share import adapter_folder
 
 LEADING = ["clip_id", "recording", "start_s", "end_s", "text", "prediction"]
 UTTERANCES = Cut(at="sentences")
-SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".3gp"}
-SUFFIXES |= {".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac"}
 Given = str | Path | Sequence[str | Path]
 RANGE = (0.1, 0.9)  # quantiles of an intensity that are told
 
@@ -97,7 +97,11 @@ class Predictor:
         self._llm: FrozenLLM | None = None
 
     def __call__(
-        self, recordings: Given, cut: Cut | Literal["as trained"] | None = "as trained", keep: Path | None = None
+        self,
+        recordings: Given,
+        cut: Cut | Literal["as trained"] | None = "as trained",
+        keep: Path | None = None,
+        audio_track: int | None = None,
     ) -> pd.DataFrame:
         """Predict recordings.
 
@@ -106,6 +110,7 @@ class Predictor:
             cut: where utterances end; None: each recording is one. As trained: as the corpus's recordings were cut, or,
                 where its clips were utterances, at the ends of sentences.
             keep: new folder for what is extracted, which `mse show` then draws; None: it is removed.
+            audio_track: which audio track of the recordings, from 1; None: the one marked as default, else the first.
 
         Returns:
             A row an utterance: clip_id, recording, start_s, end_s, text, prediction; low and high (an intensity's 10
@@ -126,7 +131,9 @@ class Predictor:
         chosen = (noted.cut or UTTERANCES) if cut == "as trained" else cut
         with ExitStack() as stack:
             folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mse-")))
-            extract(paths, folder, self.pipeline, self.transcribe, chosen, self.models, self.settings.device)
+            extract(
+                paths, folder, self.pipeline, self.transcribe, chosen, self.models, self.settings.device, audio_track
+            )
             clips = NewClips(folder, self.pipeline)
         return self._answered(clips, _times(clips))
 
@@ -211,7 +218,9 @@ def _times(clips: NewClips) -> pd.DataFrame:
 
 
 def media_in(given: Given) -> list[Path]:
-    """Files, and those in folders that end like video or sound; each once.
+    """List the given files, and those in the given folders that end as video or sound does; each once.
+
+    What is passed over in a folder is told.
 
     Raises:
         UserError: a file or folder is not there, or a folder has none.
@@ -220,20 +229,23 @@ def media_in(given: Given) -> list[Path]:
     for path in map(Path, [given] if isinstance(given, str | Path) else given):
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
-        inside = [path] if path.is_file() else sorted(filter(_is_medium, path.rglob("*")))
-        if not inside:
-            raise UserError(f"{path}: no video or sound in this folder")
-        files += [file.resolve() for file in inside]
+        if not path.is_dir():
+            files.append(path)
+            continue
+        skipped: list[str] = []
+        inside = walk(path, skipped)
+        media = [name for name in inside if is_medium(name)]
+        passed_over = describe_skipped([*skipped, *(name for name in inside if not is_medium(name))])
+        if not media:
+            there = f"; there are {passed_over}" if passed_over else ""
+            raise UserError(f"{path}: no video or sound in this folder, by the endings of names{there}")
+        if passed_over:
+            say(f"{path}: passed over {passed_over}")
+        files += [path / name for name in media]
     for path in files:
-        try:
-            str(path).encode()
-        except UnicodeEncodeError as e:
-            raise UserError(f"{str(path)!a}: its name is no UTF-8, which tables can't hold; rename it") from e
-    return list(dict.fromkeys(files))
-
-
-def _is_medium(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if not is_utf8(str(path)):
+            raise UserError(f"{str(path)!a}: its name is no UTF-8, which tables can't hold; rename it")
+    return list(dict.fromkeys(path.resolve() for path in files))
 
 
 def _joined(*remarks: str) -> str:

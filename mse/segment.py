@@ -18,6 +18,7 @@ from mse.progress import track
 from mse.rows import Window, read_rows, write_rows
 from mse.store import Clip, Description, Status, require_status, versions, write_shard
 
+ROUNDING_S = 1e-6  # a sixtieth of a sample: times such as 1.3 and 1.8 are not 0.5 apart to the last bit
 NO_SOUND: Samples = np.zeros(0, np.int16)
 
 
@@ -103,7 +104,7 @@ def _cut_recording(path: Path, clips: Sequence[Window], settings: SegmentSetting
     latest_s = max((end_s for _, end_s in usable), default=0.0)
     reader = AudioReader(path, settings.audio_track)
     with contextlib.closing(reader.blocks(origin_s, latest_s)) as blocks:
-        sound = _Sound(blocks if info.has_audio else iter(()), origin_s)
+        sound = SoundWindows(blocks if info.has_audio else iter(()), origin_s)
         for clip, start_s, end_s, status, message in cuts:
             if not status.usable:
                 yield _unusable(clip, status, message)
@@ -136,11 +137,11 @@ def _tracks_remark(path: Path, info: media.MediaInfo, chosen: int | None) -> str
     return f"{path}: it has {info.audio_tracks} audio tracks; track {track} was used ({why})"
 
 
-class _Sound:
+class SoundWindows:
     """Windows of a recording's sound with rising starts; no more is in memory than the longest, and a block.
 
     Args:
-        blocks: its sound from the origin on, as `media.iter_audio` gives it.
+        blocks: its sound from the origin on, as `AudioReader.blocks` gives it.
         origin_s: where the first block begins (seconds from the file's start).
 
     Attributes:
@@ -195,11 +196,11 @@ def _window(
         status = Status.cut
         message = f"{path}: clip ends at {end_s:g} s, file at {length_s:g} s; what is there was used"
     end_s = min(end_s, length_s)
-    if end_s - start_s > settings.max_s:
+    if end_s - start_s > settings.max_s + ROUNDING_S:
         status = Status.cut
         message = f"{path}: clip lasts {end_s - start_s:.1f} s, cut to {settings.max_s:g} s (segment.max_s)"
         end_s = start_s + settings.max_s
-    if end_s - start_s < settings.min_s:
+    if end_s - start_s < settings.min_s - ROUNDING_S:
         status = Status.too_short
         message = f"{path}: clip lasts {end_s - start_s:.2f} s, less than {settings.min_s:g} s (segment.min_s)"
     return start_s, end_s, status, message

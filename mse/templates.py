@@ -9,7 +9,7 @@ A doubled brace is a plain brace.
 import re
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 ALIGNMENT = re.compile(r"(.?[<>^])?\d{0,3}")  # fill, direction and width: all that makes sense for text
@@ -62,10 +62,12 @@ class Pattern:
     Attributes:
         text: the pattern; everything outside braces stands for itself.
         default: the regular expression of a name that has none.
+        meanings: names that have another one.
     """
 
     text: str
     default: str = PATH_PART
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def _regex(self) -> re.Pattern[str]:
@@ -79,7 +81,7 @@ class Pattern:
                 parts.append(f"(?P={name})")
             else:
                 seen.add(name)
-                parts.append(f"(?P<{name}>{group['regex'] or self.default})")
+                parts.append(f"(?P<{name}>{group['regex'] or self.meanings.get(name, self.default)})")
         parts.append(re.escape(self._literal(self.text[end:])))
         try:
             return re.compile("".join(parts))

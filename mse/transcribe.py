@@ -16,7 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mse.atomic import replacing
 from mse.config import TranscribeSettings
-from mse.errors import UserError
+from mse.errors import UserError, describe_error
 from mse.features.speech import Recogniser, Transcript
 from mse.progress import track
 from mse.rows import require_last_line
@@ -94,8 +94,7 @@ def transcript_row(clip: Clip, recognise: Callable[[npt.NDArray[np.int16]], Tran
     try:
         said = recognise(clip.values[:, 0])
     except Exception as e:  # whatever the recogniser stumbles over, the other clips of the shard are not to blame
-        reason = " ".join(str(e).split()) or type(e).__name__
-        return row | {"status": Status.failed.name, "message": f"speech recognition failed: {reason}"}
+        return row | {"status": Status.failed.name, "message": f"speech recognition failed: {describe_error(e)}"}
     notes = [clip.message, said.note]
     if not said.text:
         row["status"] = Status.nothing_found.name

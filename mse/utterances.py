@@ -1,9 +1,7 @@
-"""Cut long recordings without known times into utterances: at pauses, and at the ends of recognised sentences.
+"""Cut long recordings without known times into utterances: at pauses, and at the ends of recognised sentences."""
 
-Speech is found by Silero's voice-activity detector, whose weights faster-whisper carries.
-"""
-
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,40 +10,64 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mse import audio, media
+from mse import media
 from mse.atomic import replacing
+from mse.audio import AudioReader
 from mse.config import Cut, Dataset
 from mse.corpus import Corpus, read_excluded, read_manifest, shard_files
 from mse.corpus.manifest import deal
+from mse.errors import describe_error
+from mse.features.voice_activity import FRAME_S, SPEECH, speech_probability
 from mse.progress import track
 from mse.rows import Window
+from mse.segment import SoundWindows
+from mse.store import Status, refuse_all_failed
 from mse.tables import read_table
 
-FRAME_SAMPLES = 512  # what the detector judges at once: 32 ms
-FRAME_S = FRAME_SAMPLES / media.SAMPLE_RATE_HZ
-BLOCK_S = 600.0  # sound held in memory at once
-SPEECH, SILENCE = 0.5, 0.35  # speech begins above the one probability and ends below the other
+BLOCK_S = 600.0  # sound held in memory at once; whole frames of the detector
+LOST_S = 1.0  # sound that ends this much before its recording is told
+SILENCE = 0.35  # speech ends below this probability
 SENTENCE_ENDS = tuple(".?!\u2026\u3002\uff1f\uff01")  # the latter three in Chinese
 
 Span = tuple[float, float]  # start and end (seconds)
 Words = Sequence[tuple[str, float, float]]  # each word with its start and end (seconds)
 
 
-def cut_shard(recordings: Sequence[Window], out: Path, settings: Cut, recognise: Callable[..., Any] | None) -> None:
+def cut_shard(
+    recordings: Sequence[Window],
+    out: Path,
+    settings: Cut,
+    recognise: Callable[..., Any] | None,
+    audio_track: int | None = None,
+) -> None:
     """Find the utterances of some recordings.
 
     Args:
         recordings: clips that are whole recordings.
-        out: CSV with recording (its clip_id), start_s, end_s and message; a recording without speech, or that
-            can't be read, is one row without times that says why.
+        out: CSV with recording (its clip_id), start_s, end_s and message: a row an utterance, and where there is none,
+            or something could not be read or recognised, a row without times that says why.
         settings: where to cut.
         recognise: from samples to a Transcript (mse.features.speech); needed to cut at sentences.
+        audio_track: which of a recording's audio tracks, from 1; None for the default one.
+
+    Raises:
+        UserError: the recogniser fails whatever it is given.
     """
     rows: list[dict[str, Any]] = []
+    recognised: list[tuple[Status, str]] = []
     for row in track(recordings, f"cut {out.stem}", len(recordings), "recordings"):
-        spans, message = _cut_recording(Path(row.media), settings, recognise)
-        found = [{"recording": row.clip_id, "start_s": round(a, 3), "end_s": round(b, 3)} for a, b in spans]
-        rows += found or [{"recording": row.clip_id, "message": message}]
+        sound = _Decoding(Path(row.media), audio_track)
+        spans, notes = _find_speech(sound, settings)
+        if settings.at == "sentences" and spans:
+            assert recognise is not None
+            spans, tried = _cut_at_sentences(sound, spans, settings.min_s, recognise)
+            recognised += tried
+            notes += dict.fromkeys(message for _, message in tried if message)
+        times = [(round(start_s, 3), round(end_s, 3)) for start_s, end_s in spans]
+        rows += [{"recording": row.clip_id, "start_s": a, "end_s": b} for a, b in times if a < b]
+        if notes:
+            rows.append({"recording": row.clip_id, "message": "; ".join(notes)})
+    refuse_all_failed(recognised, str(out))
     with replacing(out) as partial:
         pd.DataFrame(rows, columns=["recording", "start_s", "end_s", "message"]).to_csv(partial, index=False)
 
@@ -57,39 +79,82 @@ def read_utterances(path: Path) -> pd.DataFrame:
     )
 
 
-def _cut_recording(path: Path, settings: Cut, recognise: Callable[..., Any] | None) -> tuple[list[Span], str]:
-    """Utterances of a recording, and why there are none."""
+class _Decoding:
+    """The sound of a recording, as far as it can be decoded; one of a single block is decoded once.
+
+    Args:
+        path: the recording.
+        track: which of its audio tracks, from 1; None for the default one.
+
+    Attributes:
+        path: as given.
+        length_s: how much sound there was.
+        failure: why it ended, where it is not the recording's end.
+    """
+
+    def __init__(self, path: Path, track: int | None) -> None:
+        self.path, self.length_s, self.failure = path, 0.0, ""
+        self._reader = AudioReader(path, track)
+        self._only: npt.NDArray[np.int16] | None = None
+
+    def blocks(self) -> Generator[npt.NDArray[np.int16], None, None]:
+        """Decode from the start, block by block; what can't be decoded is noted, not raised."""
+        if self._only is not None:
+            yield self._only
+            return
+        self.length_s, only = 0.0, None
+        try:
+            with contextlib.closing(self._reader.blocks(block_s=BLOCK_S)) as blocks:
+                for number, block in enumerate(blocks):
+                    only = None if number else block
+                    self.length_s += len(block) / media.SAMPLE_RATE_HZ
+                    yield block
+        except media.MediaError as e:
+            self.failure = str(e)
+        self._only = only
+
+
+def _find_speech(sound: _Decoding, settings: Cut) -> tuple[list[Span], list[str]]:
+    """Spans of speech between pauses, and what else is to be known, such as why there are none."""
     try:
-        info = media.probe(path)
-        if not info.has_audio:
-            return [], f"{path}: no sound to find speech in"
-        speech = speech_probability(path, info.duration_s)
+        info = media.probe(sound.path)
     except media.MediaError as e:
-        return [], str(e)
-    # Padded first: without a moment of silence before it, the first words are misheard.
-    spans = padded(speech_spans(speech, settings), settings.pad_s, info.duration_s)
-    if settings.at == "sentences":
-        assert recognise is not None
-        spans = [part for span in spans for part in _sentences(path, span, settings, recognise)]
-    return spans, f"{path}: no speech was found"
+        return [], [str(e)]
+    if not info.has_audio:
+        return [], [f"{sound.path}: no sound to find speech in"]
+    speech = speech_probability(sound.blocks)
+    if not len(speech):
+        return [], [sound.failure or f"{sound.path}: none of its sound can be decoded"]
+    notes = [sound.failure] if sound.failure else []
+    if sound.length_s < info.duration_s - LOST_S:
+        notes.append(f"{sound.path}: sound for {sound.length_s:.2f} of {info.duration_s:.2f} s; the rest was not cut")
+    # A coder's padding may outlast the recording.
+    outlasts = sound.length_s > info.duration_s + media.END_TOLERANCE_S
+    length_s = sound.length_s if outlasts else min(sound.length_s, info.duration_s)
+    # Padded: without a moment of silence before it, the first words are misheard.
+    spans = padded(speech_spans(speech, settings), settings.pad_s, length_s)
+    return spans, notes if spans else [*notes, f"{sound.path}: no speech was found"]
 
 
-def speech_probability(path: Path, duration_s: float) -> npt.NDArray[np.float32]:
-    """Probability of speech in each frame of 32 ms, shape (T,), in bounded memory."""
-    from faster_whisper.vad import get_vad_model
-
-    detect = get_vad_model()
-    parts = []
-    for start_s in np.arange(0.0, max(duration_s, FRAME_S), BLOCK_S):
-        end_s = min(float(start_s) + BLOCK_S, duration_s)
-        samples = audio.read_audio(path, float(start_s), end_s)
-        # As long as it should be, or sound that is missing in one block would move all that comes after.
-        length = max(len(samples), round((end_s - float(start_s)) * media.SAMPLE_RATE_HZ))
-        sound = np.zeros(-(-length // FRAME_SAMPLES) * FRAME_SAMPLES, np.float32)
-        sound[: len(samples)] = samples / np.float32(32768)
-        if len(sound):
-            parts.append(np.asarray(detect(sound), np.float32).reshape(-1))
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+def _cut_at_sentences(
+    sound: _Decoding, spans: Sequence[Span], min_s: float, recognise: Callable[..., Any]
+) -> tuple[list[Span], list[tuple[Status, str]]]:
+    """Cut spans where a sentence ends; one that can't be recognised stays as it is. Also what became of each."""
+    parts: list[Span] = []
+    found: list[tuple[Status, str]] = []
+    with contextlib.closing(sound.blocks()) as blocks:
+        windows = SoundWindows(blocks, 0.0)
+        for span in spans:
+            try:
+                said = recognise(windows.window(*span))
+            except Exception as e:  # whatever it stumbles over, the other spans and recordings are not to blame
+                reason = f"{sound.path}: cut at pauses alone: speech recognition failed: {describe_error(e)}"
+                found.append((Status.failed, reason))
+                parts.append(span)
+                continue
+            found.append((Status.ok, ""))
+            parts += at_sentences(span, [(word.text, word.start_s, word.end_s) for word in said.words], min_s)
+    return parts, found
 
 
 def speech_spans(speech: npt.NDArray[np.float32], settings: Cut) -> list[Span]:
@@ -140,11 +205,6 @@ def _divided(span: tuple[int, int], speech: npt.NDArray[np.float32], settings: C
     return [*_divided((begin, place), speech, settings), *_divided((place, end), speech, settings)]
 
 
-def _sentences(path: Path, span: Span, settings: Cut, recognise: Callable[..., Any]) -> list[Span]:
-    said = recognise(audio.read_audio(path, *span))
-    return at_sentences(span, [(word.text, word.start_s, word.end_s) for word in said.words], settings.min_s)
-
-
 def at_sentences(span: Span, words: Words, min_s: float) -> list[Span]:
     """Cut a span of speech between sentences; a sentence shorter than min_s stays with the one before or after it.
 
@@ -181,14 +241,15 @@ def read_cut_corpus(dataset: Dataset, folder: Path) -> Corpus:
         folder: holds manifest.csv and excluded.csv of the recordings, and `cut_shard`'s table of each shard.
     """
     recordings = read_manifest(folder / "manifest.csv")
-    tables = [read_utterances(path) for path in shard_files(folder / "manifest.csv", folder, ".csv")]
-    found = pd.concat(tables).dropna(subset=["start_s"]).rename(columns={"recording": "clip_id"})
+    table = pd.concat([read_utterances(path) for path in shard_files(folder / "manifest.csv", folder, ".csv")])
+    found = table.dropna(subset=["start_s"]).rename(columns={"recording": "clip_id"})
     clips = recordings.drop(columns=["start_s", "end_s"]).merge(
         found[["clip_id", "start_s", "end_s"]], on="clip_id", how="left"
     )
-    number = clips.groupby("clip_id").cumcount() + 1
+    numbered = clips["clip_id"] + (clips.groupby("clip_id").cumcount() + 1).map("_{:04d}".format).astype(str)
     cut = clips["start_s"].notna()
-    clips.loc[cut, "clip_id"] += number[cut].map("_{:04d}".format).astype(str)  # also where there is none
+    # A whole recording keeps its name, unless it is called as an utterance of another.
+    clips["clip_id"] = numbered.where(cut | clips["clip_id"].isin(numbered[cut]), clips["clip_id"])
     clips["shard"] = deal(clips["media"], dataset.shard_clips)
-    silent = [f"{row.recording}: {row.message}" for row in pd.concat(tables).itertuples() if row.message]
-    return Corpus(clips[recordings.columns], read_excluded(folder / "manifest.csv"), silent)
+    notes = [f"{row.recording}: {row.message}" for row in table.itertuples() if row.message]
+    return Corpus(clips[recordings.columns], read_excluded(folder / "manifest.csv"), notes)

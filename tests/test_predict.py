@@ -24,7 +24,8 @@ from mse.pipeline import PIPELINE_NAME, Pipeline, read_pipeline, write_pipeline
 from mse.predict import Predictor
 from mse.store import Shard
 from mse.told import named_apart, shown, write
-from tests.conftest import grey_frames, tone
+from tests.conftest import ffmpeg, grey_frames, tone
+from tests.test_bad_recordings import WAYS
 from tests.test_speech_model import CONFIGS
 
 LLM = {"folder": "llm", "license": "none", "dtype": "float32", "open_mark": "[", "close_mark": "]"}
@@ -187,6 +188,43 @@ def test_nothing_that_can_be_used(trained: Path, predictor: Predictor, tmp_path:
     done = predict(trained, [str(tmp_path / "broken.mp4"), "-o", str(tmp_path / "b.json")])
     assert done.returncode == 1 and "nothing could be predicted" in done.stderr and "not readable" in done.stdout
     assert json.loads((tmp_path / "b.json").read_text())[0]["prediction"] is None
+
+
+def test_bad_recordings_cost_their_own_rows(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
+    """What opens and can't be decoded, or in part alone, is named; the good one's answers are as if it were alone."""
+    shutil.copy(trained / "talk.mp4", tmp_path / "good.mp4")
+    for name in ("codec.mov", "half.flac", "text.mp4"):
+        options, spoil, _ = WAYS[name]
+        ffmpeg("-i", tmp_path / "good.mp4", *options, tmp_path / name)
+        (tmp_path / name).write_bytes(spoil((tmp_path / name).read_bytes()))
+    alone = predictor(tmp_path / "good.mp4")
+    done = predict(trained, [str(tmp_path), "-o", str(tmp_path / "p.csv")])
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    for name in ("codec.mov", "half.flac", "text.mp4"):
+        assert f"{tmp_path / name}: " in done.stderr
+    table = pd.read_csv(tmp_path / "p.csv")
+    rows = {Path(path).name: rows for path, rows in table.groupby("recording")}
+    assert set(rows) == {"good.mp4", "codec.mov", "half.flac", "text.mp4"}
+    assert rows["good.mp4"]["text"].tolist() == alone["text"].tolist()
+    assert rows["good.mp4"]["prediction"].tolist() == pytest.approx(alone["prediction"].tolist(), abs=1e-4)
+    assert rows["text.mp4"]["use"].tolist() == ["unusable"]
+    assert "could not decode it" in rows["codec.mov"]["message"].iloc[0]
+    assert rows["half.flac"]["prediction"].notna().all() and rows["half.flac"]["end_s"].max() < 5
+    timed = table.dropna(subset=["end_s"])
+    assert (timed["start_s"] < timed["end_s"]).all()
+
+
+def test_all_recordings_bad(trained: Path, tmp_path: Path) -> None:
+    """The table still has a row for each, and the exit status tells that nothing came out."""
+    for number in range(6):
+        (tmp_path / f"{number}.{'mp4' if number % 2 else 'wav'}").write_text("no medium\n" * number)
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "._1.mp4").touch()
+    done = predict(trained, [str(tmp_path), "-o", str(tmp_path / "p.json")])
+    assert done.returncode == 1 and "nothing could be predicted" in done.stderr and "Traceback" not in done.stderr
+    assert "passed over 2 files: 1 hidden (._1.mp4), 1 .txt (notes.txt)" in done.stderr
+    rows = json.loads((tmp_path / "p.json").read_text())
+    assert len(rows) == 6 and all(row["message"] for row in rows) and rows[0]["message"].endswith("empty (0 bytes)")
 
 
 def test_names_that_are_alike(trained: Path, predictor: Predictor, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from mse.audio import read_audio
 from mse.config import SegmentSettings
 from mse.loudness import loudness_dbfs
 from mse.rows import Window
-from mse.segment import _Sound, read_facts, segment_shard
+from mse.segment import SoundWindows, read_facts, segment_shard
 from mse.store import Shard
 from tests.conftest import grey_frames, tone
 
@@ -66,10 +66,31 @@ def test_no_more_sound_is_kept_than_the_clip_needs() -> None:
         for begin in range(0, 100 * 16_000, 8_000):
             yield np.arange(begin, begin + 8_000, dtype=np.int32)  # each sample tells its place
 
-    sound = _Sound(blocks(), 10.0)
+    sound = SoundWindows(blocks(), 10.0)
     for start_s in np.arange(10.0, 108.0, 3.7):
         samples = sound.window(start_s, start_s + 2.0)
         assert samples[0] == round((start_s - 10) * 16_000) and len(samples) == 32_000
         assert sum(len(block) for block in sound._kept) <= 32_000 + 2 * 8_000
     assert len(sound.window(109.5, 112.0)) == 8_000
     assert len(sound.window(111.0, 112.0)) == 0
+
+
+@pytest.mark.parametrize(("start_s", "end_s"), [(1.8, 2.3), (7.7, 8.2), (3.9, 4.4), (1.3, 1.8)])
+def test_a_clip_of_exactly_the_limits_is_whole(recording: Path, tmp_path: Path, start_s: float, end_s: float) -> None:
+    """Times out of a table are not as far apart as they look: 1.8 - 1.3 is 0.5 only to the sixteenth figure."""
+    clips = [Window("a", str(recording), start_s, end_s)]
+    for limits in (SegmentSettings(min_s=0.5, max_s=10), SegmentSettings(min_s=0.1, max_s=0.5)):
+        segment_shard(clips, tmp_path / "sound.h5", tmp_path / "facts.csv", "d", limits)
+        (facts,) = read_facts(tmp_path / "facts.csv")
+        assert (facts.status, facts.message) == ("ok", "")
+        with Shard(tmp_path / "sound.h5") as shard:
+            assert len(shard[0].values) == 8_000
+    sample_s = 1 / 16_000
+    segment_shard(
+        [Window("a", str(recording), start_s, end_s - sample_s)],
+        tmp_path / "sound.h5",
+        tmp_path / "facts.csv",
+        "d",
+        SegmentSettings(min_s=0.5, max_s=10),
+    )
+    assert read_facts(tmp_path / "facts.csv")[0].status == "too_short"

@@ -20,12 +20,10 @@ from mse.config import TranscribeSettings
 from mse.errors import UserError
 from mse.features.speech import (
     PROMPTS,
-    SPEECH,
     Passage,
     Recogniser,
     doubt,
     repeats_endlessly,
-    speech_probability,
     wide_marks,
 )
 from mse.store import Clip, Description, Status, write_shard
@@ -132,13 +130,6 @@ def test_what_the_detector_lets_through_is_read_again_and_judged(english: Path) 
     assert (
         heard.note.startswith(("read again without repetitions, after it was heard as", "left out ")) or not heard.note
     )
-
-
-@pytest.mark.parametrize("level", [1.0, 0.003])
-def test_speech_is_heard_however_soft(voice: np.ndarray, level: float) -> None:
-    sound = voice.astype(np.float32) / 32768 * level
-    quiet = np.round(sound * 32768).astype(np.int16) / np.float32(32768)
-    assert speech_probability(quiet).max() > SPEECH
 
 
 # --- words ---

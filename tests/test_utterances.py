@@ -1,14 +1,15 @@
 """Cutting recordings: at pauses, at sentences, never longer or without need shorter than wanted."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mse import media, utterances
+from mse import media
 from mse.config import Cut, Dataset
-from mse.utterances import FRAME_S, at_sentences, padded, read_cut_corpus, speech_probability, speech_spans
-from tests.conftest import grey_frames
+from mse.features.voice_activity import FRAME_S, speech_probability
+from mse.utterances import at_sentences, padded, read_cut_corpus, speech_spans
 
 SETTINGS = Cut(pause_s=0.5, min_s=1.0, max_s=6.0, pad_s=0.2)
 
@@ -60,23 +61,29 @@ def test_padding_never_overlaps_nor_leaves_the_recording() -> None:
     assert [(round(a, 2), round(b, 2)) for a, b in found] == [(0.0, 1.1), (1.1, 2.2), (2.8, 4.0)]
 
 
-def test_blocks_change_nothing(tmp_path: Path, voice: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def blocks_of(sound: np.ndarray, seconds: float) -> Callable[[], list[np.ndarray]]:
+    """A sound in blocks of some seconds, as `speech_probability` reads it."""
+    size = round(seconds * media.SAMPLE_RATE_HZ)
+    return lambda: [sound[begin : begin + size] for begin in range(0, len(sound), size)]
+
+
+def test_blocks_change_nothing(voice: np.ndarray) -> None:
     """A long recording is judged in blocks; where they meet, the utterances stay the same."""
-    frames = grey_frames(len(voice) / media.SAMPLE_RATE_HZ, rate_hz=5, side_px=32)
-    media.write_video(tmp_path / "v.mp4", frames, voice, 5)
-    length_s = media.probe(tmp_path / "v.mp4").duration_s
-    whole = speech_spans(speech_probability(tmp_path / "v.mp4", length_s), SETTINGS)
-    monkeypatch.setattr(utterances, "BLOCK_S", 3.2)
-    parts = speech_spans(speech_probability(tmp_path / "v.mp4", length_s), SETTINGS)
+    whole, parts = (speech_spans(speech_probability(blocks_of(voice, s)), SETTINGS) for s in (600, 3.2))
     assert len(whole) == len(parts) == 2
     assert np.abs(np.array(whole) - np.array(parts)).max() < 0.15
 
 
 def test_recordings_without_any_utterance_stay_whole(tmp_path: Path) -> None:
+    """Under their own name, unless it is that of another's utterance; what could not be read is noted."""
     header = "clip_id,media,start_s,end_s,split,speaker,text,label,shard"
-    (tmp_path / "manifest.csv").write_text(f"{header}\na,a.mp4,,,test,,,,0000\n")
+    rows = [f"{name},{name}.mp4,,,test,,,,0000" for name in ("a", "b", "b_0001")]
+    (tmp_path / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
     (tmp_path / "excluded.csv").write_text("clip_id,reason\n")
-    (tmp_path / "0000.csv").write_text("recording,start_s,end_s,message\na,,,no speech\n")
+    cut = ["a,,,no speech", "b,1,2,", "b,3,4,", "b,,,sound for 5 of 9 s", "b_0001,,,no speech"]
+    (tmp_path / "0000.csv").write_text("\n".join(["recording,start_s,end_s,message", *cut]) + "\n")
     dataset = Dataset(root=tmp_path, files="{name}.mp4", text_from="asr", cut=Cut())
     corpus = read_cut_corpus(dataset, tmp_path)
-    assert list(corpus.clips["clip_id"]) == ["a"] and corpus.notes == ["a: no speech"]
+    assert corpus.clips["clip_id"].tolist() == ["a", "b_0001", "b_0002", "b_0001_0001"]
+    assert corpus.clips["end_s"].fillna(0).tolist() == [0, 2, 4, 0]
+    assert corpus.notes == ["a: no speech", "b: sound for 5 of 9 s", "b_0001: no speech"]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mse.browse.clips import Shown
-from mse.errors import UserError
+from mse.errors import describe_error
 from mse.media import MediaError
 from mse.progress import say, track
 from mse.video import VideoReader
@@ -32,9 +32,12 @@ def thumbnail(clip: Shown) -> str:
     try:
         with VideoReader(clip.media, RATE_HZ, 4 * HEIGHT_PX) as reader:
             picture = next(iter(reader.frames(middle_s, middle_s + 1 / RATE_HZ)), None)
-    except (MediaError, ValueError):  # sound alone, or damaged: quality.csv says so
+        return "" if picture is None else _address(picture, HEIGHT_PX)
+    except MediaError:  # sound alone, or damaged: quality.csv says so
         return ""
-    return "" if picture is None else _address(picture, HEIGHT_PX)
+    except Exception as e:  # the other clips are not to blame
+        say(f"{clip.clip_id}: no thumbnail: {describe_error(e)}")
+        return ""
 
 
 def _address(picture: npt.NDArray[np.uint8], height_px: int) -> str:
@@ -78,8 +81,8 @@ def _time_axis(clip_id: str, corpus: str, work: Path, model: Path) -> str:
         out = Path(folder) / "clip.png"
         try:
             draw(read_clip(clip_id, corpus, work, model), out)
-        except UserError as e:
-            say(f"{clip_id}: not drawn: {e}")
+        except Exception as e:  # the other clips are not to blame
+            say(f"{clip_id}: not drawn: {describe_error(e)}")
             return ""
         with Image.open(out) as image:
             smaller = image.resize((WIDEST_PX, round(image.height * WIDEST_PX / image.width)), Image.Resampling.LANCZOS)

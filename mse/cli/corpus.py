@@ -155,7 +155,7 @@ def cut(
         settings={"cut": chosen, "audio_track": audio_track}
         | ({"transcribe": heard, "language": language} if sentences else {}),
     ):
-        cut_shard(clips, out, chosen, Recogniser(heard, model, language) if model else None)
+        cut_shard(clips, out, chosen, Recogniser(heard, model, language) if model else None, audio_track)
 
 
 @corpus_app.command("check")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mse import config
-from mse.cli.options import MODEL, ModelsFolder, app
+from mse.cli.options import MODEL, AudioTrack, ModelsFolder, app
 from mse.errors import UserError
 from mse.progress import say
 
@@ -30,6 +30,7 @@ def predict(
     cut: Annotated[
         str | None, typer.Option(help="Where utterances end (section `cut` of a corpus): a YAML file, or JSON text.")
     ] = None,
+    audio_track: AudioTrack = None,
     transcribe: Annotated[
         str | None, typer.Option(help="How words are recognised: a YAML file, or JSON text; else as in training.")
     ] = None,
@@ -60,9 +61,9 @@ def predict(
     if text:
         table = predictor.texts(text)
     elif whole or cut:
-        table = predictor(files, None if whole else config.settings(config.Cut, cut), keep)
+        table = predictor(files, None if whole else config.settings(config.Cut, cut), keep, audio_track)
     else:
-        table = predictor(files, keep=keep)
+        table = predictor(files, keep=keep, audio_track=audio_track)
     _show(table, predictor.pipeline.task)
     for path in out or []:
         write(table, predictor.pipeline.task, path)
@@ -109,7 +110,7 @@ def _show(table: Any, task: config.Task) -> None:
     console = Console()
     console.print(grid)
     for remark, number in said.items():
-        console.print(Text(f"[{number}] {remark}"))
+        console.print(Text(f"[{number}] {remark}"), soft_wrap=True)  # paths stay whole, to be copied
 
 
 def _unsure(row: Mapping[Any, Any], task: config.Task) -> str:

@@ -243,7 +243,9 @@ class Dataset(Section):
     license: str = Field("", description="the corpus's licence, for the record")
     tables: list[Table] = Field([], description="tables of the clips")
     files: PatternText | None = Field(
-        None, description="instead of tables: a pattern of media files from the root, each a clip; {file} is its path"
+        None,
+        description="instead of tables: a pattern of media files from the root, each a clip; {ending}: of any medium, "
+        "{path}: through folders; {file} is its path, {name} the path without the ending",
     )
     released: Released | None = Field(None, description="instead of media: features that others extracted")
     columns: Columns = Columns()

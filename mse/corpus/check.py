@@ -15,8 +15,9 @@ from mse import media
 from mse.config import AssembleSettings, Classes, Dataset, Intensity, SegmentSettings
 from mse.corpus.build import Corpus, read_corpus, require_root
 from mse.corpus.manifest import SPLITS
-from mse.errors import UserError
+from mse.errors import UserError, describe_error
 from mse.progress import track
+from mse.segment import ROUNDING_S
 
 EXAMPLES = 5  # of each finding
 BAR_WIDTH = 30
@@ -82,6 +83,8 @@ def _measure(clips: pd.DataFrame, findings: Findings, dataset: Dataset, segment:
             return media.probe(Path(path))
         except UserError as e:
             return str(e)
+        except Exception as e:  # whatever a library stumbles over, the other recordings are not to blame
+            return f"{path}: {describe_error(e)}"
 
     with ThreadPoolExecutor(8) as pool:
         probed = dict(zip(paths, track(pool.map(probe, paths), "probing", len(paths), "files"), strict=True))
@@ -92,15 +95,16 @@ def _measure(clips: pd.DataFrame, findings: Findings, dataset: Dataset, segment:
     start = clips["start_s"].fillna(0.0)
     end = clips["end_s"].fillna(np.inf)
     clips = clips.assign(seconds=np.maximum(np.minimum(end, length) - start, 0.0))
-    clips["usable"] = readable & (clips["seconds"] >= segment.min_s)
+    long_enough = clips["seconds"] >= segment.min_s - ROUNDING_S
+    clips["usable"] = readable & long_enough
     late = readable & (start >= length)
     beyond = readable & ~late & (clips["end_s"] > length + media.END_TOLERANCE_S)
-    short = readable & ~late & (clips["seconds"] < segment.min_s)
+    short = readable & ~late & ~long_enough
     findings.warn("clips start after their recording's end", clips["clip_id"][late])
     findings.warn("clips end after their recording's end; what is there will be used", clips["clip_id"][beyond])
     findings.warn(f"clips are shorter than segment.min_s = {segment.min_s:g} s", clips["clip_id"][short])
     if not dataset.cut:
-        long = clips["clip_id"][clips["seconds"] > segment.max_s]
+        long = clips["clip_id"][clips["seconds"] > segment.max_s + ROUNDING_S]
         findings.warn(f"clips are longer than segment.max_s = {segment.max_s:g} s, and will be cut there", long)
     several = info.map(lambda found: getattr(found, "audio_tracks", 0) > 1)
     taken = f"track {segment.audio_track}" if segment.audio_track else "the one marked as default, else the first,"

@@ -14,11 +14,11 @@ from mse.config.section import parse
 from mse.corpus.build import NUMBER
 from mse.corpus.sources import Row, read_rows, walk
 from mse.errors import UserError
+from mse.media_types import describe_skipped, is_medium
+from mse.progress import say
 from mse.provenance import SUFFIX as RECORD
 from mse.templates import Template
 
-MEDIA = {".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg", ".mpeg"}
-MEDIA |= {".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus"}
 TABLES = {".csv", ".tsv", ".json", ".jsonl"}
 NAMES = {  # what columns are called, in lower case and without spaces and underscores
     "text": ("text", "utterance", "transcript", "transcription", "sentence", "words", "txt"),
@@ -62,11 +62,16 @@ def new(name: str, root: Path) -> str:
         )
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; --root names the corpus's folder")
-    paths = walk(root)
-    files = [path for path in paths if Path(path).suffix.lower() in MEDIA]
+    skipped: list[str] = []
+    paths = walk(root, skipped)
+    files = [path for path in paths if is_medium(path)]
     tables = [path for path in paths if Path(path).suffix.lower() in TABLES and not path.endswith(RECORD)]
     if not files:
-        raise UserError(f"{root}: no video or sound file in it or below it (looked for {', '.join(sorted(MEDIA))})")
+        there = f"; there are {said}" if (said := describe_skipped([*paths, *skipped])) else ""
+        raise UserError(f"{root}: no video or sound file in it or below it, by the ending of its name{there}")
+    known = {*files, *tables}
+    skipped += [path for path in paths if path not in known and not path.endswith(RECORD)]
+    passed_over = describe_skipped(skipped)
     head = [
         "# yaml-language-server: $schema=../../workflow/schemas/dataset.schema.json",
         f"# {name}: {len(files)} media files. Lines marked `guess` want a look; then run `mse corpus check {name}`.",
@@ -82,6 +87,9 @@ def new(name: str, root: Path) -> str:
             unread.append(f"{group[0][0].file}: no column tells which media file is meant")
     body = best[1] if best[0] > 0 else _from_files(files)
     comments = [f"# not used: {' '.join(reason.split())}" for reason in unread]
+    if passed_over:
+        comments.append(f"# passed over: {passed_over}")
+        say(f"{root}: passed over {passed_over}")
     text = "\n".join([*head, *comments, *body, *_modalities(root, files)]) + "\n"
     if "text_from: asr" not in text and "\n  text:" not in text:
         text += "text_from: asr # no column holds what is said: it will be recognised\n"
@@ -107,7 +115,7 @@ def _read_tables(root: Path, paths: list[str]) -> tuple[list[list[tuple[Table, l
             except UserError as e:
                 reasons.append(str(e))
                 continue
-            if any(NUMBER.fullmatch(name) or Path(name).suffix.lower() in MEDIA for name in rows[0].cells):
+            if any(NUMBER.fullmatch(name) or is_medium(name) for name in rows[0].cells):
                 reasons.append(f"{path}: its first line looks like a clip, not like names; give the table its `header`")
                 continue
             if len(rows[0].cells) > 1 or not way:
@@ -281,21 +289,16 @@ def _from_files(files: list[str]) -> list[str]:
         parts = [Path(path).stem.split(mark) for path in files]
         count = len(parts[0])
         if count > 1 and all(len(part) == count for part in parts):
-            ending = {Path(path).suffix for path in files}
             names = mark.join(f"{{part{i + 1}}}" for i in range(count))
-            last = ending.pop() if len(ending) == 1 else ".{ending}"
-            lines = [f"files: {json.dumps('{folder,(?:.*/)?}' + names + last)} # guess: give the parts telling names"]
+            pattern = json.dumps("{folder,(?:.*/)?}" + names + ".{ending}")
+            lines = [f"files: {pattern} # guess: give the parts telling names"]
             for i in range(count):
                 values = sorted({part[i] for part in parts})
                 some = ", ".join(values[:8]) + (", ..." if len(values) > 8 else "")
                 lines.append(f"# part{i + 1}: {len(values)} values ({some})")
             alone = len({Path(path).stem for path in files}) == len(files)
-            clip_id = "stem" if alone else "file # guess: names without folder or ending are not unique"
-            return [*lines, "columns:", "  media: file", f"  clip_id: {clip_id}"]
-    endings = "|".join(sorted({Path(path).suffix.removeprefix(".") for path in files}))
-    alone = len({str(Path(path).with_suffix("")) for path in files}) == len(files)
-    clip_id = '"{path}"' if alone else "file"
-    lines = [f'files: "{{path,.+}}.{{ending,{endings}}}"', f"columns: {{clip_id: {clip_id}, media: file}}"]
+            return [*lines, "columns:", "  media: file", f"  clip_id: {'stem' if alone else 'name'}"]
+    lines = ['files: "{path}.{ending}" # any video or sound file', "columns: {clip_id: name, media: file}"]
     return [*lines, "# Long recordings? cut: {at: sentences} makes utterances of them."]
 
 

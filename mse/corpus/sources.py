@@ -4,17 +4,19 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mse.config import Dataset, Table
 from mse.errors import UserError
+from mse.media_types import describe_skipped, ending_regex, is_utf8
 from mse.templates import Pattern
 
 AS_TEXT: dict[str, Any] = {"parse_float": str, "parse_int": str}  # numbers exactly as they are written
 MOST_CELLS = 50_000_000  # of a table in JSON: rows times columns, which grow with the square of a file
+MOST_SHARED = 4  # files that are named
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -49,7 +51,7 @@ def read_rows(dataset: Dataset, notes: list[str] | None = None) -> list[Row]:
         UserError: a table is missing, empty, not what its ending says, or does not fit the others.
     """
     notes = [] if notes is None else notes
-    rows = _file_rows(dataset) if dataset.files else []
+    rows = _file_rows(dataset, notes) if dataset.files else []
     for table in dataset.tables:
         matches = list(_matches(dataset.root, table.file))
         found = [row for path, captured in matches for row in _read(path, table, captured)]
@@ -95,43 +97,70 @@ def _plain(file: str) -> str:
     return file.replace("{{", "{").replace("}}", "}")
 
 
-def walk(root: Path) -> list[str]:
-    """Paths of all files below a folder, relative to it with forward slashes, sorted; hidden ones are left out.
+def walk(root: Path, skipped: list[str] | None = None) -> list[str]:
+    """List all files below a folder: paths relative to it with forward slashes, sorted.
 
     Links to folders are followed, each folder once.
+
+    Args:
+        root: the folder.
+        skipped: hidden files and folders, files whose name is no UTF-8, which tables can't hold, and folders that
+            can't be opened are added here; a folder's name ends in a slash.
     """
+    skipped = [] if skipped is None else skipped
     found: list[str] = []
     seen: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+
+    def relative(path: str | Path) -> str:
+        return Path(os.path.relpath(path, root)).as_posix()
+
+    def refused(error: OSError) -> None:
+        skipped.append(f"{relative(error.filename)}/")
+
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=refused):
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
+        skipped += [f"{relative(Path(folder, name))}/" for name in folders if name.startswith(".")]
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        relative = Path(os.path.relpath(folder, root))
-        found += [(relative / name).as_posix() for name in files if not name.startswith(".")]
-    try:
-        "".join(found).encode()
-    except UnicodeEncodeError:
-        odd = next(name for name in found if not name.isprintable())
-        raise UserError(f"{root}: the file name {odd!r} is no UTF-8; rename it, or keep it out of the folder") from None
+        for name in files:
+            path = relative(Path(folder, name))
+            (found if is_utf8(path) and not name.startswith(".") else skipped).append(path)
     return sorted(found)
 
 
-def _file_rows(dataset: Dataset) -> list[Row]:
+def _file_rows(dataset: Dataset, notes: list[str] | None = None) -> list[Row]:
+    """The files that are clips; what is passed over is added to the notes, and files that share a name."""
     assert dataset.files is not None
-    pattern = Pattern(dataset.files)
-    paths = walk(dataset.root)
-    rows: list[Row] = []
-    for path in paths:
-        captured = pattern.read(path)
-        if captured is not None:
-            rows.append(Row(dataset.root, path, {"file": path, "stem": Path(path).stem} | captured))
-    if not rows:
+    notes = [] if notes is None else notes
+    pattern = Pattern(dataset.files, meanings={"path": ".+", "ending": ending_regex()})
+    skipped: list[str] = []
+    paths = walk(dataset.root, skipped)
+    fitting = {path: captured for path in paths if (captured := pattern.read(path)) is not None}
+    if not fitting:
         examples = f"; there is {', '.join(paths[:3])}, ..." if paths else "; the folder holds no files"
         raise UserError(f"{dataset.root}: none of {len(paths)} files fits files = {dataset.files!r}{examples}")
-    return rows
+    names = _names_without_ending(list(fitting))
+    shared = [path for path, name in names.items() if name == path and Path(path).suffix]
+    if shared:
+        some = ", ".join(shared[:MOST_SHARED]) + (", ..." if len(shared) > MOST_SHARED else "")
+        notes.append(f"{dataset.root}: {len(shared)} files differ by their ending alone ({some}); `name` keeps it")
+    skipped += [path for path in paths if path not in fitting]
+    if skipped:
+        notes.append(f"{dataset.root}: passed over {describe_skipped(skipped, 'that do not fit `files`')}")
+    return [
+        Row(dataset.root, path, {"file": path, "stem": Path(path).stem, "name": names[path]} | captured)
+        for path, captured in fitting.items()
+    ]
+
+
+def _names_without_ending(paths: Sequence[str]) -> dict[str, str]:
+    """Each path without its ending; with it where the name would be another file's too."""
+    bare = {path: str(Path(path).with_suffix("")) for path in paths}
+    counts = Counter(bare.values())
+    return {path: path if counts[name] > 1 or name in bare else name for path, name in bare.items()}
 
 
 def _matches(root: Path, file: str) -> Iterator[tuple[Path, dict[str, str]]]:

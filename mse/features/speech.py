@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from mse.config import TranscribeSettings
 from mse.errors import UserError
+from mse.features.voice_activity import SPEECH, speech_probability
 from mse.media import SAMPLE_RATE_HZ
 
 AUTO = "auto"  # the language is detected clip by clip
@@ -21,10 +22,8 @@ AUTO = "auto"  # the language is detected clip by clip
 # know. I don't know. I don't know." into "I don't know. I don't to know. I do not know.", and made loops in noise
 # look like sentences.
 NO_REPEAT = 4
-SPEECH = 0.5  # the detector hears speech where its probability is higher
 # Of cuts of 0.2 and 0.3 s out of real speech the detector missed up to 5 %, of those of 0.5 s none.
 DETECTABLE_S = 0.5
-FRAME_SAMPLES = 512  # what the detector judges at once: 32 ms
 SILENCE, UNSURE = 0.6, -1.0  # no speech is more probable than the one, mean log probability is less than the other
 MOST_COMPRESSION = 2.4  # bytes of a text over those of its compressed form; both pairs are Whisper's own thresholds
 MOST_REPEATS = 10  # of the same letters in a row
@@ -137,7 +136,7 @@ class Recogniser:
         if not len(sound):
             return Transcript("", [], 0.0, "", "there is no sound")
         if self._guards and len(sound) >= DETECTABLE_S * SAMPLE_RATE_HZ:
-            speech = float(speech_probability(sound).max())
+            speech = float(speech_probability(lambda: [samples]).max())
             if speech <= SPEECH:
                 return Transcript("", [], 0.0, "", f"no speech is heard in it (probability at most {speech:.2f})")
         language = self._language or str(self._model.detect_language(sound)[0])
@@ -190,24 +189,6 @@ class Recogniser:
             )
             for segment in segments
         ]
-
-
-def speech_probability(sound: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Probability of speech in each frame of 32 ms by Silero's detector, whatever the loudness.
-
-    Args:
-        sound: shape (N,), 16 kHz, in [-1, 1).
-
-    Returns:
-        Shape (T,).
-    """
-    from faster_whisper.vad import get_vad_model
-
-    # As loud as the detector is used to: it hears none in a recording that was turned down. What is below the
-    # least step of 16 bits is not turned up.
-    padded = np.zeros(-(-len(sound) // FRAME_SAMPLES) * FRAME_SAMPLES, np.float32)
-    padded[: len(sound)] = sound * (0.5 / max(float(np.abs(sound).max(initial=0)), 1 / 32768))
-    return np.asarray(get_vad_model()(padded), np.float32).reshape(-1)
 
 
 def doubt(passage: Passage, prompt: str = "") -> str:
