@@ -23,6 +23,9 @@ DISTANCE_NAMES = [
 ]  # in units of the distance between the eyes
 BOX_NAMES = ["face_x", "face_y", "face_width", "face_height"]  # middle and size, shares of the picture
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+Size = tuple[int, int]  # width and height of a picture in pixels
+Floats = npt.NDArray[np.float64]
 Points = npt.NDArray[np.floating]  # (478, 3) in pixels: x to the right, y down, z away from the camera
 
 
@@ -98,14 +101,38 @@ def gaze(points: Points) -> list[float]:
     return found
 
 
-def box_of(points: Points) -> tuple[float, float, float, float]:
+def box_of(points: Points) -> Box:
     """Left, top, right and bottom of the landmarks, in pixels."""
     left, top = points[:, :2].min(axis=0)
     right, bottom = points[:, :2].max(axis=0)
     return float(left), float(top), float(right), float(bottom)
 
 
-def placed(box: tuple[float, float, float, float], width: int, height: int) -> list[float]:
+def placed(box: Box, width: int, height: int) -> list[float]:
     """BOX_NAMES of a box in pixels within a picture."""
     left, top, right, bottom = box
     return [(left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height]
+
+
+def carry_over(middle: Floats, size_px: float, before: Size, after: Size) -> list[tuple[Floats, float]]:
+    """Find where a face of one picture is in another of the same view but of another size.
+
+    Nothing tells how a view came to its new shape: filmed anew by a turned telephone, stretched, shown whole between
+    bars, or cut so that it fills the picture. Where the shape stays the same, these are one.
+
+    Args:
+        middle: of the face, (2,) in pixels.
+        size_px: of the face.
+        before: size of the picture that it was seen in.
+        after: size of the other picture.
+
+    Returns:
+        Middle and size in the pixels of the other picture, for each of these ways.
+    """
+    if before == after:
+        return [(middle, size_px)]
+    old, new = np.array(before, np.float64), np.array(after, np.float64)
+    grown = new / old
+    mean = np.full(2, np.sqrt(grown.prod()))
+    ways = [mean, grown, np.full(2, grown.min()), np.full(2, grown.max())]  # of x and y
+    return [((middle - old / 2) * way + new / 2, size_px * float(np.sqrt(way.prod()))) for way in ways]

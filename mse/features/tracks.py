@@ -48,7 +48,7 @@ class Track:
     @property
     def prominence(self) -> float:
         """Size summed over pictures: large and long seen comes first."""
-        return sum(face.size_px for face in self.faces.values())
+        return sum(face.size for face in self.faces.values())
 
 
 def follow(seen: Sequence[Sequence[Face]], rate_hz: float) -> list[Track]:
@@ -75,14 +75,16 @@ def follow(seen: Sequence[Sequence[Face]], rate_hz: float) -> list[Track]:
 
 
 def _distance(track: Track, face: Face, number: int, rate_hz: float) -> float:
-    """Distance to a track's last face in its sizes, as a share of what is near enough; above 1: too far."""
-    last = track.faces[track.last]
+    """Distance to a track's last face in its sizes, as a share of what is near enough; above 1: too far.
+
+    Where the pictures have changed size meanwhile, it is the least over the ways to fit one into the other.
+    """
     away_s = (number - track.last - 1) / rate_hz
-    ratio = face.size_px / last.size_px
-    if not 1 / RESIZED <= ratio <= RESIZED:
-        return np.inf
-    moved = float(np.linalg.norm(face.middle - last.middle)) / max(last.size_px, face.size_px)
-    return moved / (REACH + DRIFT * away_s)
+    nearest = np.inf
+    for middle, size_px in track.faces[track.last].in_picture_of(face.picture_px):
+        if 1 / RESIZED <= face.size_px / size_px <= RESIZED:
+            nearest = min(nearest, float(np.linalg.norm(face.middle - middle)) / max(size_px, face.size_px))
+    return nearest / (REACH + DRIFT * away_s)
 
 
 def _matched(costs: npt.NDArray[np.float64]) -> dict[int, int]:
