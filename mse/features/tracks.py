@@ -1,5 +1,6 @@
 """Faces followed over a clip's pictures, and which of them speaks: the one whose mouth moves with the sound."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,6 +19,7 @@ QUIET_DB = 40.0  # sound this far below the loudest counts as silence
 LAG_S = 0.1  # the mouth may be this much ahead of its sound, or behind
 SHIFT_S = 0.8  # shifts of the sound that count as unrelated are at least this long
 LEAST_SHIFTS, MOST_SHIFTS = 8, 300  # fewer tell nothing, more nothing new
+MOST_LIKE = 0.999  # Fisher's z of a correlation of 1 is infinite
 LEAST_SEEN_S = 2.0  # a face that is seen for less is not judged: by chance its mouth would fit the sound best
 
 
@@ -27,11 +29,13 @@ class Track:
 
     Attributes:
         faces: by the number of the picture.
-        speaking: confidence that its mouth moves with the sound, 0 to 1; NaN where that can't be told.
-        likeness: the correlation that it rests on.
+        synchrony: confidence that its mouth moves with the sound, 0 to 1; NaN where that can't be told.
+        speaking: confidence that it is the one who speaks: less than that where another face fits the sound as well.
+        likeness: the correlation that both rest on.
     """
 
     faces: dict[int, Face] = field(default_factory=dict)
+    synchrony: float = float("nan")
     speaking: float = float("nan")
     likeness: float = float("nan")
 
@@ -43,7 +47,7 @@ class Track:
     @property
     def evidence(self) -> float:
         """Fisher's z of the likeness, times the root of the number of pictures: short tracks need a greater one."""
-        return float(np.arctanh(min(self.likeness, 0.999)) * np.sqrt(len(self.faces)))
+        return float(np.arctanh(min(self.likeness, MOST_LIKE)) * np.sqrt(len(self.faces)))
 
     @property
     def prominence(self) -> float:
@@ -118,10 +122,14 @@ def judge(tracks: Sequence[Track], loudness: npt.NDArray[np.float64], rate_hz: f
     """Give each track its confidence that it speaks.
 
     How a mouth opens and moves is correlated with the loudness. So is it with the same sound shifted in time, which is
-    as much speech but not this mouth's: the confidence is the share of shifts that fit less well.
+    as much speech but not this mouth's: `synchrony` is the share of shifts that fit less well.
+
+    Of several faces that fit, the best need not be the speaker: two may talk at once. `speaking` is the synchrony,
+    lowered for each other face by the probability that the sound is that one's (see `_doubt`). Of two that fit alike it
+    is at most a half; one that is silent lowers it little.
 
     Args:
-        tracks: of one clip; their `speaking` and `likeness` are set.
+        tracks: of one clip; their `synchrony`, `speaking` and `likeness` are set.
         loudness: around each picture, shape (T,).
         rate_hz: pictures a second.
     """
@@ -132,13 +140,36 @@ def judge(tracks: Sequence[Track], loudness: npt.NDArray[np.float64], rate_hz: f
     far = far[np.unique(np.linspace(0, len(far) - 1, min(len(far), MOST_SHIFTS)).round().astype(int))]
     shifts = np.concatenate([[0], far])[:, None] + near  # (shifts, lags); the first row is the sound as it is
     moved = np.stack([np.roll(loudness, shift) for shift in shifts.ravel()])  # (shifts x lags, T)
+    judged: list[tuple[Track, npt.NDArray[np.float64]]] = []
     for track in tracks:
         if len(track.faces) < LEAST_SEEN_S * rate_hz:
             continue
         likeness = _likeness(_mouth(track, len(loudness)), moved).reshape(shifts.shape).max(axis=1)
         if np.isfinite(likeness[0]):
             track.likeness = float(likeness[0])
-            track.speaking = float(np.mean(likeness[1:] < likeness[0]))
+            track.synchrony = float(np.mean(likeness[1:] < likeness[0]))
+            judged.append((track, np.arctanh(np.nan_to_num(likeness).clip(-MOST_LIKE, MOST_LIKE))))
+    for track, fit in judged:
+        doubts = [_doubt(track, fit, other, its_fit) for other, its_fit in judged if other is not track]
+        track.speaking = track.synchrony * float(np.prod(1 - np.array(doubts)))
+
+
+def _doubt(track: Track, fit: npt.NDArray[np.float64], other: Track, its_fit: npt.NDArray[np.float64]) -> float:
+    """Give the probability that the sound is another face's, as far as this one is seen together with it.
+
+    It is the other one's synchrony, times the probability that the lead over it is chance: that of a normal deviate
+    beyond the lead, whose standard deviation is that of the leads under shifted sounds.
+
+    Args:
+        track: who is in question.
+        fit: Fisher's z of its likeness to the sound and to each shifted sound, shape (1 + shifts,).
+        other: who may speak instead.
+        its_fit: the same of that one.
+    """
+    leads = fit - its_fit
+    lead = leads[0] / max(float(np.std(leads[1:])), 1e-9)
+    together = len(track.faces.keys() & other.faces.keys()) / len(track.faces)
+    return together * other.synchrony * math.erfc(lead / math.sqrt(2)) / 2
 
 
 def _mouth(track: Track, pictures: int) -> npt.NDArray[np.float64]:
