@@ -10,6 +10,7 @@ LEFT_LIDS, RIGHT_LIDS = (386, 374), (159, 145)  # upper, lower
 LEFT_BROW, RIGHT_BROW = 282, 52
 MOUTH_CORNERS, LIPS = (61, 291), (13, 14)  # lips: inner edge, upper and lower
 FIELD_OF_VIEW_DEG = 63.0  # vertical, of the camera that MediaPipe imagines
+SAME_SHAPE = 0.02  # two pictures whose ratios of sides differ by less are of one shape, but for rounding
 
 POSE_NAMES = ["head_pitch_deg", "head_yaw_deg", "head_roll_deg", "head_x_cm", "head_y_cm", "head_z_cm"]
 GAZE_NAMES = ["left_gaze_x", "left_gaze_y", "right_gaze_x", "right_gaze_y"]  # shares of the eye's width
@@ -133,6 +134,7 @@ def carry_over(middle: Floats, size_px: float, before: Size, after: Size) -> lis
         return [(middle, size_px)]
     old, new = np.array(before, np.float64), np.array(after, np.float64)
     grown = new / old
-    mean = np.full(2, np.sqrt(grown.prod()))
-    ways = [mean, grown, np.full(2, grown.min()), np.full(2, grown.max())]  # of x and y
+    ways = [grown]  # factors on x and y
+    if not np.isclose(grown[0], grown[1], rtol=SAME_SHAPE):
+        ways = [np.full(2, factor) for factor in (np.sqrt(grown.prod()), grown.min(), grown.max())] + ways
     return [((middle - old / 2) * way + new / 2, size_px * float(np.sqrt(way.prod()))) for way in ways]

@@ -13,6 +13,7 @@ from mse.media import SAMPLE_RATE_HZ
 
 GONE_S = 3.0  # a face that was away for longer is another one
 REACH = 0.6  # how far a face moves between two pictures at most, in its own sizes
+REACH_RESHAPED = 0.3  # the same where the pictures' shape changes: of the ways that it may, one fits well or none does
 DRIFT = 1.0  # and how much farther for each second that it was away
 RESIZED = 1.6  # how much larger or smaller it may come back
 QUIET_DB = 40.0  # sound this far below the loudest counts as silence
@@ -84,11 +85,11 @@ def _distance(track: Track, face: Face, number: int, rate_hz: float) -> float:
     Where the pictures have changed size meanwhile, it is the least over the ways to fit one into the other.
     """
     away_s = (number - track.last - 1) / rate_hz
-    nearest = np.inf
-    for middle, size_px in track.faces[track.last].in_picture_of(face.picture_px):
+    nearest, ways = np.inf, track.faces[track.last].in_picture_of(face.picture_px)
+    for middle, size_px in ways:
         if 1 / RESIZED <= face.size_px / size_px <= RESIZED:
             nearest = min(nearest, float(np.linalg.norm(face.middle - middle)) / max(size_px, face.size_px))
-    return nearest / (REACH + DRIFT * away_s)
+    return nearest / ((REACH if len(ways) == 1 else REACH_RESHAPED) + DRIFT * away_s)
 
 
 def _matched(costs: npt.NDArray[np.float64]) -> dict[int, int]:
