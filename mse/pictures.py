@@ -18,11 +18,21 @@ PLAUSIBLE_PIXELS = Fraction(1, 4), Fraction(4)  # a pixel's width by its height;
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture and when it is shown (seconds from the file's start)."""
+    """A decoded picture, when it is shown (seconds from the file's start), and the shape of its pixels.
+
+    `pixel` is a pixel's width by its height (sample aspect ratio) as the pictures themselves tell, which may change
+    with their size; None where they don't. The container may know better.
+    """
 
     start_s: float
     end_s: float
     frame: av.VideoFrame
+    pixel: Fraction | None
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height as decoded."""
+        return self.frame.width, self.frame.height
 
 
 class Pictures:
@@ -60,7 +70,8 @@ class Pictures:
             start_s = self._clock.place(stamp_of(frame), length_s)
             if before is None or start_s > before.start_s:
                 self.decoder.decoded_s += start_s - before.start_s if before else 0.0
-                before = Picture(start_s, start_s + length_s, frame)
+                # Asked for here: by the time that the picture is shown, the decoder is at the next one.
+                before = Picture(start_s, start_s + length_s, frame, self._stream.codec_context.sample_aspect_ratio)
                 yield before
 
 

@@ -167,7 +167,7 @@ def _rows(clip: ClipView, figure: Figure, axis_in: float) -> list[Row]:
 
 
 def _pictures(clip: ClipView, axis_in: float) -> Row:
-    """Pictures side by side, each at its time."""
+    """Pictures side by side, each at its time; if they change size, all are fitted into the first one's."""
     high, wide = clip.looks[0].picture.shape[:2]
     start_s, end_s = clip.looks[0].slot_s
     height_in = min(0.97 * axis_in * (end_s - start_s) / clip.duration_s * high / wide, TALLEST_IN)
@@ -175,8 +175,11 @@ def _pictures(clip: ClipView, axis_in: float) -> Row:
 
     def draw(axis: Axes) -> None:
         for look in clip.looks:
-            left_s = sum(look.slot_s) / 2 - wide / 2 * second_px
-            axis.imshow(look.picture, extent=(left_s, left_s + wide * second_px, high, 0), aspect="auto")
+            height, width = look.picture.shape[:2]
+            scale = min(high / height, wide / width)
+            left_s = sum(look.slot_s) / 2 - width * scale / 2 * second_px
+            right_s = left_s + width * scale * second_px
+            axis.imshow(look.picture, extent=(left_s, right_s, height * scale, 0), aspect="auto")
             for face, speaking, described in look.faces:
                 _face(
                     axis,
@@ -185,7 +188,8 @@ def _pictures(clip: ClipView, axis_in: float) -> Row:
                     ORANGE if described else BLUE,
                     left_s,
                     second_px,
-                    face.size_px / high * height_in,
+                    scale,
+                    face.size_px * scale / high * height_in,
                 )
             axis.text(left_s, high, f" {look.time_s:.1f} s", color="white", va="bottom", bbox=_patch("black"))
         axis.set(ylim=(high, 0), yticks=[])
@@ -200,16 +204,27 @@ def _patch(colour: str) -> dict[str, Any]:
 
 
 def _face(
-    axis: Axes, face: Face, speaking: float, colour: str, left_s: float, second_px: float, size_in: float
+    axis: Axes, face: Face, speaking: float, colour: str, left_s: float, second_px: float, scale: float, size_in: float
 ) -> None:
-    """Contours of the landmarks and the box of a face that is so large, in a picture whose left edge is at left_s."""
+    """Draw a face's contours and box over its picture.
+
+    Args:
+        axis: seconds by pixels.
+        face: in the picture's pixels.
+        speaking: confidence to write beside it; none if NaN.
+        colour: of all lines.
+        left_s: the picture's left edge.
+        second_px: seconds that a pixel of the axis is wide.
+        scale: pixels of the axis for one of the picture.
+        size_in: of the face, in inches of the paper.
+    """
     from mediapipe.tasks.python.vision import FaceLandmarksConnections
 
     pairs = [(line.start, line.end) for line in FaceLandmarksConnections.FACE_LANDMARKS_CONTOURS]
-    ends = face.points[np.array(pairs), :2]  # (lines, 2, 2)
+    ends = scale * face.points[np.array(pairs), :2]  # (lines, 2, 2)
     path = np.concatenate([ends, np.full_like(ends[:, :1], np.nan)], axis=1).reshape(-1, 2)  # NaN lifts the pen
     axis.plot(left_s + path[:, 0] * second_px, path[:, 1], color=colour, linewidth=min(0.7, size_in))
-    left, top, right, bottom = face.box
+    left, top, right, bottom = (scale * edge for edge in face.box)
     corner, width_s = (left_s + left * second_px, top), (right - left) * second_px
     axis.add_patch(Rectangle(corner, width_s, bottom - top, fill=False, edgecolor=colour, linewidth=0.8))
     if math.isfinite(speaking):

@@ -60,7 +60,8 @@ class VideoReader:
             end_s: stop before this, or where the last picture's duration ends.
 
         Yields:
-            RGB pictures, upright, with square pixels, shape (height, width, 3), uint8.
+            RGB pictures, upright, with square pixels, shape (height, width, 3), uint8. Their size changes where that of
+            the recording does.
 
         Raises:
             MediaError: the file can't be read, not one picture of the window could be decoded, or it took too long.
@@ -93,7 +94,9 @@ class VideoReader:
 
     def _converted(self, picture: Picture) -> npt.NDArray[np.uint8]:
         try:
-            return self._to_rgb(picture.frame, self._stream.sample_aspect_ratio)
+            # What the container says of the pixels' shape, it says of the pictures that it begins with.
+            as_begun = picture.size_px == self._first_px
+            return self._to_rgb(picture.frame, self._stream.sample_aspect_ratio if as_begun else picture.pixel)
         except (av.FFmpegError, ValueError) as e:
             raise MediaError(f"{self._path}: the picture at {picture.start_s:g} s can't be converted ({e})") from e
 
@@ -136,6 +139,7 @@ class VideoReader:
         decoder.options = {"max_pixels": str(limits.MOST_PIXELS)}  # a picture may say otherwise than the header
         self._has_clock &= self._container.start_time is not None
         self._begin(self._container, at_key=False)
+        self._first_px = self._shown.size_px if self._shown else None
         self._since_s = -math.inf  # the first picture stands for all that is before it
 
     def _begin(self, container: av.container.InputContainer, at_key: bool) -> None:

@@ -1,6 +1,7 @@
 """Faces found, followed and chosen, with the real models on real and painted faces."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,10 @@ def look(landmarker: Path) -> Look:
 
 def scaled(picture: np.ndarray, factor: float) -> np.ndarray:
     height, width = (round(side * factor) for side in picture.shape[:2])
+    return (resize(picture, (height, width), anti_aliasing=True) * 255).astype(np.uint8)
+
+
+def resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     return (resize(picture, (height, width), anti_aliasing=True) * 255).astype(np.uint8)
 
 
@@ -160,6 +165,40 @@ def test_the_speaker_is_the_one_whose_mouth_follows_the_sound(
         assert other.likeness < seen.chosen.likeness - 0.2
 
 
+CHANGES = {
+    "grows": lambda picture: scaled(picture, 2.0),
+    "shrinks": lambda picture: scaled(picture, 0.5),
+    "gets bars": lambda picture: np.pad(picture, ((60, 60), (0, 0), (0, 0))),
+    "fits into a portrait": lambda picture: np.pad(scaled(picture, 0.5), ((150, 150), (0, 0), (0, 0))),
+    "is stretched": lambda picture: resized(picture, 400, 400),
+    "is cut at the sides": lambda picture: picture[:, 40:440],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_speaker_is_followed_when_pictures_change_size(
+    look: Look, conversation: tuple[list[np.ndarray], list[np.ndarray]], change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    pictures, sounds = conversation
+    both = [change(picture) if 30 <= t < 60 else picture for t, picture in enumerate(pictures)]  # there and back
+    seen, values, extractor = look(both, sounds[1])
+    assert seen.most == 2 and len(seen.tracks) == 2
+    present = column(extractor, values, "face_present") == 1
+    assert present.mean() > 0.97
+    assert (column(extractor, values, "face_x")[present] > 0.5).all()  # the one on the right
+    assert facts_of(seen)["speaking"] > 0.9
+
+
+def test_a_small_face_is_followed_when_pictures_change_size(look: Look, portrait: np.ndarray) -> None:
+    small = pasted(scaled(portrait, 0.25), 460, 40, 640, 360)
+    later = [scaled(small, 2.0), np.pad(small, ((60, 60), (0, 0), (0, 0)))]
+    for picture in later:
+        seen, values, extractor = look([small] * 8 + [picture] * 4)  # the detector is asked each five pictures
+        assert len(seen.tracks) == 1
+        assert column(extractor, values, "face_present").all()
+        assert np.ptp(column(extractor, values, "face_x")) < 0.02
+
+
 def test_without_a_speaker_the_largest_face_is_described(
     look: Look, conversation: tuple[list[np.ndarray], list[np.ndarray]]
 ) -> None:
@@ -191,7 +230,7 @@ def test_a_speaker_out_of_sight_is_not_made_up(
 def made_face(x: float, y: float = 50.0, size: float = 20.0, features: np.ndarray | None = None) -> Face:
     box = (x - size / 2, y - size / 2, x + size / 2, y + size / 2)
     described = np.zeros(22, np.float32) if features is None else features
-    return Face(described, np.zeros((478, 3), np.float32), box)
+    return Face(described, np.zeros((478, 3), np.float32), box, (200, 100))
 
 
 def test_tracks_follow_places_not_the_order_of_detection() -> None:
@@ -209,6 +248,16 @@ def test_tracks_bear_gaps_and_do_not_jump() -> None:
     assert len(follow([[made_face(30)], [made_face(90)]], RATE_HZ)) == 2  # too far
     assert len(follow([[made_face(30)], [made_face(30, size=60)]], RATE_HZ)) == 2  # too much larger
     assert follow([[], []], RATE_HZ) == []
+
+
+def test_another_view_in_another_shape_is_not_taken_for_the_same_people() -> None:
+    two = [made_face(50.0), made_face(150.0)]  # in a picture of 200 x 100
+    upright = replace(made_face(50.0, size=20.0), picture_px=(100, 200), box=(40.0, 90.0, 60.0, 110.0))
+    assert len(follow([two, [upright]], RATE_HZ)) == 3  # in the middle: neither of them
+    bars = [replace(face, picture_px=(200, 200), box=tuple(np.add(face.box, (0, 50, 0, 50)))) for face in two]
+    assert len(follow([two, bars], RATE_HZ)) == 2
+    larger = [replace(face, picture_px=(400, 201), box=tuple(np.multiply(face.box, 2))) for face in two]
+    assert len(follow([two, larger], RATE_HZ)) == 2
 
 
 def test_a_cut_to_another_view_is_the_same_person_but_not_a_silent_one(look: Look, portrait: np.ndarray) -> None:
@@ -232,6 +281,67 @@ def test_a_passer_by_is_not_taken_for_the_speaker(
     passer_by = Track(opening)  # whose mouth fits perfectly, for half a second
     judge([speaker, passer_by], level, RATE_HZ)
     assert np.isnan(passer_by.speaking) and speaker.speaking > 0.95
+
+
+def mixed(sounds: list[np.ndarray], softer_db: float) -> np.ndarray:
+    """The first sound with the second, so much softer."""
+    return (0.5 * sounds[0] + 0.5 * 10 ** (-softer_db / 20) * sounds[1]).astype(np.int16)
+
+
+def test_two_who_talk_at_once_lower_the_confidence(
+    look: Look, conversation: tuple[list[np.ndarray], list[np.ndarray]]
+) -> None:
+    pictures, sounds = conversation
+    seen, *_ = look(pictures, mixed(sounds, 0.0))
+    assert [track.synchrony > 0.9 for track in seen.tracks] == [True, True]  # either mouth moves with the sound
+    assert facts_of(seen)["speaking"] < 0.9
+    assert sum(track.speaking for track in seen.tracks) < 1.1
+    assert seen.chosen is not None and seen.chosen.likeness == max(track.likeness for track in seen.tracks)
+
+
+def test_the_confidence_of_pairs_is_about_how_often_it_is_right() -> None:
+    """Sixty pairs of mouths that move with their own speech, 5 s, and the sound of one, or of both."""
+
+    def judged(softer_db: float, silent: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Whether the louder one is found, and the confidence in who is found; shape (60,) each."""
+        found = []
+        for seed in range(60):
+            rng = np.random.default_rng([17, seed])
+            rhythms = [speech_like(rng, 5.0) for _ in range(2)]
+            sounds = [noise_with(rhythm, rng) for rhythm in rhythms]
+            openings = [rhythms[0], np.zeros(50) if silent else rhythms[1]]
+            tracks = []
+            for side, opening in enumerate(openings):
+                features = (opening + 0.2 * rng.normal(size=50))[:, None].repeat(22, axis=1).astype(np.float32)
+                tracks.append(Track({t: made_face(100.0 * side, features=row) for t, row in enumerate(features)}))
+            judge(tracks, loudness_db(mixed(sounds, softer_db), RATE_HZ, 50), RATE_HZ)
+            best = max(tracks, key=lambda track: track.evidence)
+            found.append((best is tracks[0], best.speaking))
+        return tuple(map(np.array, zip(*found, strict=True)))
+
+    right, alone = judged(120.0, silent=True)
+    assert right.mean() > 0.9 and np.mean(alone >= 0.9) > 0.9  # somebody silent beside the speaker is no rival
+    for softer_db in (120.0, 6.0, 3.0, 0.0):
+        right, confidence = judged(softer_db, silent=False)
+        assert np.mean(~right & (confidence >= 0.9)) < 0.1
+    assert np.median(confidence) < 0.85 and np.mean(confidence >= 0.9) < 0.3  # both equally loud
+
+
+def test_a_face_that_comes_late_lowers_the_confidence_as_long_as_it_is_seen() -> None:
+    rng = np.random.default_rng(1)
+    level = loudness_db(noise_with(speech_like(rng, 8.0), rng), RATE_HZ, 80)
+    faces = {t: made_face(30, features=np.full(22, level[t], np.float32)) for t in range(80)}
+    alike = [Track(faces), Track(dict(faces))]
+    judge(alike, level, RATE_HZ)
+    assert [track.synchrony for track in alike] == [1.0, 1.0]
+    assert [track.speaking for track in alike] == pytest.approx([0.5, 0.5])
+    alike[1].faces = {t: face for t, face in faces.items() if t >= 50}
+    judge(alike, level, RATE_HZ)
+    assert alike[0].speaking > 0.6  # at least what is left of the 5 s without the other
+    assert alike[1].speaking < alike[1].synchrony - 0.2
+    alike[0].faces = {t: face for t, face in faces.items() if t < 50}  # never seen together: no rivals
+    judge(alike, level, RATE_HZ)
+    assert [track.speaking for track in alike] == [track.synchrony for track in alike]
 
 
 def test_loudness_is_that_around_the_picture() -> None:

@@ -139,7 +139,8 @@ class FacialSettings(Section):
         "speaker", description="of several people, describe the one whose mouth moves with the sound, or the largest"
     )
     min_speaking: Fraction = Field(
-        0.9, description="least confidence that it is the speaker; below it the largest is described"
+        0.9,
+        description="least confidence that a mouth moves with the sound; if none does, the largest face is described",
     )
     small_faces: bool = Field(True, description="look again at parts of a picture in which no face was found")
 

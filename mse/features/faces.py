@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +22,10 @@ from mse.features.geometry import (
     DISTANCE_NAMES,
     GAZE_NAMES,
     POSE_NAMES,
+    Box,
+    Size,
     box_of,
+    carry_over,
     distances,
     gaze,
     head_pose,
@@ -44,7 +47,6 @@ LEAST_SCORE = 0.1  # detections below it count as none
 Picture = npt.NDArray[np.uint8]  # (height, width, 3), RGB
 Floats = npt.NDArray[np.float64]
 Crop = tuple[int, int, int, int]  # left, top, right, bottom in pixels
-Box = tuple[float, float, float, float]  # the same of a face
 
 
 @dataclass(frozen=True, eq=False)  # two faces are never the same by their numbers
@@ -55,12 +57,14 @@ class Face:
         features: FACE_NAMES, shape (D,).
         points: landmarks in the picture's pixels, shape (478, 3).
         box: around the landmarks.
+        picture_px: width and height of the picture, which may change within a recording.
         score: of the face detector; 0 where it sees no face there, NaN where it was not asked.
     """
 
     features: npt.NDArray[np.float32]
     points: npt.NDArray[np.float32]
     box: Box
+    picture_px: Size
     score: float = float("nan")
 
     @property
@@ -72,6 +76,15 @@ class Face:
     def size_px(self) -> float:
         """Geometric mean of the box's sides."""
         return float(np.sqrt((self.box[2] - self.box[0]) * (self.box[3] - self.box[1])))
+
+    @property
+    def size(self) -> float:
+        """Size as a share of the picture's, whose own geometric mean of the sides is 1."""
+        return self.size_px / math.sqrt(self.picture_px[0] * self.picture_px[1])
+
+    def in_picture_of(self, picture_px: Size) -> list[tuple[Floats, float]]:
+        """Find middle and size in a picture of this size, for each way that it may show the same view."""
+        return carry_over(self.middle, self.size_px, self.picture_px, picture_px)
 
     @property
     def mouth_opening(self) -> float:
@@ -198,12 +211,14 @@ class FaceFinder:
     def forget(self) -> None:
         """What comes next is another clip."""
         self._seen = 0
+        self._picture_px: Size | None = None
         self._follower: Any = None
-        self._crops: list[Crop] = []
+        self._small: list[Face] = []
 
     def __call__(self, picture: Picture) -> list[Face]:
         """The faces in the clip's next picture, at most max_faces."""
-        asked = self._seen % self._every == 0
+        resized = self._resized(picture)
+        asked = resized or self._seen % self._every == 0
         whole = whole_of(picture)
         detections = self._detections(picture, whole) if asked else []
         result = self._followed(picture, self._chosen(detections) if asked else self._follower)
@@ -212,6 +227,13 @@ class FaceFinder:
             faces += self._second_look(picture, faces, detections, asked)
         self._seen += 1
         return faces
+
+    def _resized(self, picture: Picture) -> bool:
+        """Tell whether this picture has another size than the one before, in whose pixels MediaPipe follows faces."""
+        before, self._picture_px = self._picture_px, (picture.shape[1], picture.shape[0])
+        if resized := before not in (None, self._picture_px):
+            self._follower = None  # whatever follows from here on takes over
+        return resized
 
     def _chosen(self, detections: Sequence[Any]) -> Any:
         """What follows the faces until the detector is asked again."""
@@ -243,7 +265,7 @@ class FaceFinder:
             asked: whether it was.
         """
         height, width = picture.shape[:2]
-        places = self._crops
+        places = [_around(*face.in_picture_of((width, height))[0], width, height) for face in self._small]
         if asked:
             crowded = min(width, height) >= LEAST_CROWD_PX and self._seen % (PATIENCE * self._every) == 0
             tiles = _tiles(width, height) if crowded or not faces else []
@@ -255,9 +277,8 @@ class FaceFinder:
             result = self._look.detect(_image(_part(picture, crop)))
             scores = self._detections(picture, crop) if asked and result.face_landmarks else None
             found += _faces(result, crop, picture, scores)
-        small = _different(found, faces)[: self._settings.max_faces - len(faces)]
-        self._crops = [_around(face.middle, face.size_px, width, height) for face in small]
-        return small
+        self._small = _different(found, faces)[: self._settings.max_faces - len(faces)]
+        return self._small
 
     def close(self) -> None:
         """Close MediaPipe's tasks."""
@@ -324,7 +345,7 @@ def _face(result: Any, index: int, crop: Crop, shape: tuple[int, ...]) -> Face:
     shapes = [shape.score for shape in result.face_blendshapes[index]]  # (52,)
     box = box_of(points)
     features = [*shapes, *head_pose(matrix), *gaze(points), *distances(points), *placed(box, width, height)]
-    return Face(np.array(features, np.float32), points.astype(np.float32), box)
+    return Face(np.array(features, np.float32), points.astype(np.float32), box, (width, height))
 
 
 def _scored(face: Face, detections: Sequence[Any], crop: Crop) -> Face:
@@ -335,7 +356,7 @@ def _scored(face: Face, detections: Sequence[Any], crop: Crop) -> Face:
         if away < SAME:
             scores[-away] = detection.categories[0].score
     nearest = max((away for away in scores if away < 0), default=0.0)
-    return Face(face.features, face.points, face.box, scores[nearest])
+    return replace(face, score=scores[nearest])
 
 
 def _middle(box: Any, crop: Crop) -> Floats:

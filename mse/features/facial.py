@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -99,12 +99,12 @@ def facts_of(seen: Seen) -> dict[str, float]:
 
 
 def _choose(tracks: Sequence[Track], settings: FacialSettings) -> Track | None:
-    """The face to describe: the likeliest speaker, if it is likely enough, else the most prominent.
+    """The face to describe: whose mouth moves most with the sound, if any surely does, else the most prominent.
 
     After a cut to another view, or a way out of the picture, a face begins a track of its own. Where it is the only
     face, it is taken for the chosen one, unless its mouth rather does not follow the sound.
     """
-    speakers = [track for track in tracks if track.speaking >= settings.min_speaking]
+    speakers = [track for track in tracks if track.synchrony >= settings.min_speaking]
     if settings.who == "speaker" and speakers:
         chosen = max(speakers, key=lambda track: track.evidence)
     elif tracks:
@@ -115,9 +115,9 @@ def _choose(tracks: Sequence[Track], settings: FacialSettings) -> Track | None:
     faces = dict(chosen.faces)
     for track in tracks:
         alone = all(crowd[number] == 1 for number in track.faces)
-        if alone and not track.speaking < EVEN:  # not known is no reason
+        if alone and not track.synchrony < EVEN:  # not known is no reason
             faces |= track.faces
-    return Track(dict(sorted(faces.items())), chosen.speaking, chosen.likeness)
+    return replace(chosen, faces=dict(sorted(faces.items())))
 
 
 def _held_scores(faces: dict[int, Face], pictures: int, longest: int) -> npt.NDArray[np.float64]:

@@ -10,6 +10,7 @@ LEFT_LIDS, RIGHT_LIDS = (386, 374), (159, 145)  # upper, lower
 LEFT_BROW, RIGHT_BROW = 282, 52
 MOUTH_CORNERS, LIPS = (61, 291), (13, 14)  # lips: inner edge, upper and lower
 FIELD_OF_VIEW_DEG = 63.0  # vertical, of the camera that MediaPipe imagines
+SAME_SHAPE = 0.02  # two pictures whose ratios of sides differ by less are of one shape, but for rounding
 
 POSE_NAMES = ["head_pitch_deg", "head_yaw_deg", "head_roll_deg", "head_x_cm", "head_y_cm", "head_z_cm"]
 GAZE_NAMES = ["left_gaze_x", "left_gaze_y", "right_gaze_x", "right_gaze_y"]  # shares of the eye's width
@@ -23,6 +24,9 @@ DISTANCE_NAMES = [
 ]  # in units of the distance between the eyes
 BOX_NAMES = ["face_x", "face_y", "face_width", "face_height"]  # middle and size, shares of the picture
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+Size = tuple[int, int]  # width and height of a picture in pixels
+Floats = npt.NDArray[np.float64]
 Points = npt.NDArray[np.floating]  # (478, 3) in pixels: x to the right, y down, z away from the camera
 
 
@@ -98,14 +102,39 @@ def gaze(points: Points) -> list[float]:
     return found
 
 
-def box_of(points: Points) -> tuple[float, float, float, float]:
+def box_of(points: Points) -> Box:
     """Left, top, right and bottom of the landmarks, in pixels."""
     left, top = points[:, :2].min(axis=0)
     right, bottom = points[:, :2].max(axis=0)
     return float(left), float(top), float(right), float(bottom)
 
 
-def placed(box: tuple[float, float, float, float], width: int, height: int) -> list[float]:
+def placed(box: Box, width: int, height: int) -> list[float]:
     """BOX_NAMES of a box in pixels within a picture."""
     left, top, right, bottom = box
     return [(left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height]
+
+
+def carry_over(middle: Floats, size_px: float, before: Size, after: Size) -> list[tuple[Floats, float]]:
+    """Find where a face of one picture is in another of the same view but of another size.
+
+    Nothing tells how a view came to its new shape: filmed anew by a turned telephone, stretched, shown whole between
+    bars, or cut so that it fills the picture. Where the shape stays the same, these are one.
+
+    Args:
+        middle: of the face, (2,) in pixels.
+        size_px: of the face.
+        before: size of the picture that it was seen in.
+        after: size of the other picture.
+
+    Returns:
+        Middle and size in the pixels of the other picture, for each of these ways.
+    """
+    if before == after:
+        return [(middle, size_px)]
+    old, new = np.array(before, np.float64), np.array(after, np.float64)
+    grown = new / old
+    ways = [grown]  # factors on x and y
+    if not np.isclose(grown[0], grown[1], rtol=SAME_SHAPE):
+        ways = [np.full(2, factor) for factor in (np.sqrt(grown.prod()), grown.min(), grown.max())] + ways
+    return [((middle - old / 2) * way + new / 2, size_px * float(np.sqrt(way.prod()))) for way in ways]

@@ -1,5 +1,6 @@
 """Faces followed over a clip's pictures, and which of them speaks: the one whose mouth moves with the sound."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,12 +13,14 @@ from mse.media import SAMPLE_RATE_HZ
 
 GONE_S = 3.0  # a face that was away for longer is another one
 REACH = 0.6  # how far a face moves between two pictures at most, in its own sizes
+REACH_RESHAPED = 0.3  # the same where the pictures' shape changes: of the ways that it may, one fits well or none does
 DRIFT = 1.0  # and how much farther for each second that it was away
 RESIZED = 1.6  # how much larger or smaller it may come back
 QUIET_DB = 40.0  # sound this far below the loudest counts as silence
 LAG_S = 0.1  # the mouth may be this much ahead of its sound, or behind
 SHIFT_S = 0.8  # shifts of the sound that count as unrelated are at least this long
 LEAST_SHIFTS, MOST_SHIFTS = 8, 300  # fewer tell nothing, more nothing new
+MOST_LIKE = 0.999  # Fisher's z of a correlation of 1 is infinite
 LEAST_SEEN_S = 2.0  # a face that is seen for less is not judged: by chance its mouth would fit the sound best
 
 
@@ -27,11 +30,13 @@ class Track:
 
     Attributes:
         faces: by the number of the picture.
-        speaking: confidence that its mouth moves with the sound, 0 to 1; NaN where that can't be told.
-        likeness: the correlation that it rests on.
+        synchrony: confidence that its mouth moves with the sound, 0 to 1; NaN where that can't be told.
+        speaking: confidence that it is the one who speaks: less than that where another face fits the sound as well.
+        likeness: the correlation that both rest on.
     """
 
     faces: dict[int, Face] = field(default_factory=dict)
+    synchrony: float = float("nan")
     speaking: float = float("nan")
     likeness: float = float("nan")
 
@@ -43,12 +48,12 @@ class Track:
     @property
     def evidence(self) -> float:
         """Fisher's z of the likeness, times the root of the number of pictures: short tracks need a greater one."""
-        return float(np.arctanh(min(self.likeness, 0.999)) * np.sqrt(len(self.faces)))
+        return float(np.arctanh(min(self.likeness, MOST_LIKE)) * np.sqrt(len(self.faces)))
 
     @property
     def prominence(self) -> float:
         """Size summed over pictures: large and long seen comes first."""
-        return sum(face.size_px for face in self.faces.values())
+        return sum(face.size for face in self.faces.values())
 
 
 def follow(seen: Sequence[Sequence[Face]], rate_hz: float) -> list[Track]:
@@ -75,14 +80,16 @@ def follow(seen: Sequence[Sequence[Face]], rate_hz: float) -> list[Track]:
 
 
 def _distance(track: Track, face: Face, number: int, rate_hz: float) -> float:
-    """Distance to a track's last face in its sizes, as a share of what is near enough; above 1: too far."""
-    last = track.faces[track.last]
+    """Distance to a track's last face in its sizes, as a share of what is near enough; above 1: too far.
+
+    Where the pictures have changed size meanwhile, it is the least over the ways to fit one into the other.
+    """
     away_s = (number - track.last - 1) / rate_hz
-    ratio = face.size_px / last.size_px
-    if not 1 / RESIZED <= ratio <= RESIZED:
-        return np.inf
-    moved = float(np.linalg.norm(face.middle - last.middle)) / max(last.size_px, face.size_px)
-    return moved / (REACH + DRIFT * away_s)
+    nearest, ways = np.inf, track.faces[track.last].in_picture_of(face.picture_px)
+    for middle, size_px in ways:
+        if 1 / RESIZED <= face.size_px / size_px <= RESIZED:
+            nearest = min(nearest, float(np.linalg.norm(face.middle - middle)) / max(size_px, face.size_px))
+    return nearest / ((REACH if len(ways) == 1 else REACH_RESHAPED) + DRIFT * away_s)
 
 
 def _matched(costs: npt.NDArray[np.float64]) -> dict[int, int]:
@@ -116,10 +123,14 @@ def judge(tracks: Sequence[Track], loudness: npt.NDArray[np.float64], rate_hz: f
     """Give each track its confidence that it speaks.
 
     How a mouth opens and moves is correlated with the loudness. So is it with the same sound shifted in time, which is
-    as much speech but not this mouth's: the confidence is the share of shifts that fit less well.
+    as much speech but not this mouth's: `synchrony` is the share of shifts that fit less well.
+
+    Of several faces that fit, the best need not be the speaker: two may talk at once. `speaking` is the synchrony,
+    lowered for each other face by the probability that the sound is that one's (see `_doubt`). Of two that fit alike it
+    is at most a half; one that is silent lowers it little.
 
     Args:
-        tracks: of one clip; their `speaking` and `likeness` are set.
+        tracks: of one clip; their `synchrony`, `speaking` and `likeness` are set.
         loudness: around each picture, shape (T,).
         rate_hz: pictures a second.
     """
@@ -130,13 +141,36 @@ def judge(tracks: Sequence[Track], loudness: npt.NDArray[np.float64], rate_hz: f
     far = far[np.unique(np.linspace(0, len(far) - 1, min(len(far), MOST_SHIFTS)).round().astype(int))]
     shifts = np.concatenate([[0], far])[:, None] + near  # (shifts, lags); the first row is the sound as it is
     moved = np.stack([np.roll(loudness, shift) for shift in shifts.ravel()])  # (shifts x lags, T)
+    judged: list[tuple[Track, npt.NDArray[np.float64]]] = []
     for track in tracks:
         if len(track.faces) < LEAST_SEEN_S * rate_hz:
             continue
         likeness = _likeness(_mouth(track, len(loudness)), moved).reshape(shifts.shape).max(axis=1)
         if np.isfinite(likeness[0]):
             track.likeness = float(likeness[0])
-            track.speaking = float(np.mean(likeness[1:] < likeness[0]))
+            track.synchrony = float(np.mean(likeness[1:] < likeness[0]))
+            judged.append((track, np.arctanh(np.nan_to_num(likeness).clip(-MOST_LIKE, MOST_LIKE))))
+    for track, fit in judged:
+        doubts = [_doubt(track, fit, other, its_fit) for other, its_fit in judged if other is not track]
+        track.speaking = track.synchrony * float(np.prod(1 - np.array(doubts)))
+
+
+def _doubt(track: Track, fit: npt.NDArray[np.float64], other: Track, its_fit: npt.NDArray[np.float64]) -> float:
+    """Give the probability that the sound is another face's, as far as this one is seen together with it.
+
+    It is the other one's synchrony, times the probability that the lead over it is chance: that of a normal deviate
+    beyond the lead, whose standard deviation is that of the leads under shifted sounds.
+
+    Args:
+        track: who is in question.
+        fit: Fisher's z of its likeness to the sound and to each shifted sound, shape (1 + shifts,).
+        other: who may speak instead.
+        its_fit: the same of that one.
+    """
+    leads = fit - its_fit
+    lead = leads[0] / max(float(np.std(leads[1:])), 1e-9)
+    together = len(track.faces.keys() & other.faces.keys()) / len(track.faces)
+    return together * other.synchrony * math.erfc(lead / math.sqrt(2)) / 2
 
 
 def _mouth(track: Track, pictures: int) -> npt.NDArray[np.float64]:
