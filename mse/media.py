@@ -181,6 +181,9 @@ def _duration(container: av.container.InputContainer, path: Path) -> tuple[float
     note = f"{path}: can't be read beyond {found_s:.2f} s ({complaint})" if complaint else ""
     if said_s is not None and abs(said_s - found_s) <= END_TOLERANCE_S:
         return said_s, note
+    counted_from_s = (container.start_time or 0) / av.time_base
+    if said_s is not None and abs(said_s - counted_from_s - found_s) <= END_TOLERANCE_S:  # by a clock that starts late
+        return found_s, note
     if said_s is None or said_s < found_s or not _header_tells_length(path):
         return found_s, note
     if said_s <= limits.MOST_MISSING * found_s:  # cut off: each stage tells what of it is missing

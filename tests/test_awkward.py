@@ -96,7 +96,7 @@ CASES = {
     "no timestamps.h264": Case("-i {}/face.mp4 -c copy -an", sound="no_stream"),
     "jumping clock.ts": Case(jumping_clock),
     "edit list.mp4": Case("-ss 0.5 -i {}/face.mp4 -c copy", seconds=1.5, shift_s=0.5),
-    "late clock.mkv": Case("-i {}/face.mp4 -c copy -output_ts_offset 7", sound="cut"),
+    "late clock.mkv": Case("-i {}/face.mp4 -c copy -output_ts_offset 7"),
     "damaged.ts": Case(damaged, face="cut", like=False),
     "truncated.mp4": Case(truncated, sound="cut", face="cut", seconds=1.2),
     "late sound.mkv": Case(f"{LATE} -map 1:v -map 0:a", face="cut"),

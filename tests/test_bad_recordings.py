@@ -42,8 +42,16 @@ def noise_from(share: float) -> Callable[[bytes], bytes]:
 
 
 WAYS: dict[str, tuple[list[str], Callable[[bytes], bytes], str]] = {
-    "codec.mov": (["-c:v", "copy", "-c:a", "pcm_s16le"], unknown_codec(b"sowt"), "ffmpeg could not decode it"),
-    "codec.mkv": (["-c:v", "copy", "-c:a", "libopus"], unknown_codec(b"A_OPUS"), "ffmpeg could not decode it"),
+    "codec.mov": (
+        ["-c:v", "copy", "-c:a", "pcm_s16le"],
+        unknown_codec(b"sowt"),
+        "no sound in this file that can be decoded",
+    ),
+    "codec.mkv": (
+        ["-c:v", "copy", "-c:a", "libopus"],
+        unknown_codec(b"A_OPUS"),
+        "no sound in this file that can be decoded",
+    ),
     "half.mkv": (["-c:v", "copy", "-c:a", "libopus"], noise_from(0.5), "the rest was not cut"),
     "half.flac": (["-vn"], noise_from(0.5), "the rest was not cut"),
     "half.avi": (["-c:v", "mjpeg", "-c:a", "pcm_s16le"], noise_from(0.5), "the rest was not cut"),

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from mse import media
+from mse.audio import read_audio
 from mse.config import Config, Dataset, load_dataset, parse
 from mse.corpus import read_corpus
 from mse.corpus.guess import write_new
@@ -96,7 +97,7 @@ def test_all_commands_find_the_same(folder: Path, tmp_path: Path, capsys: pytest
     assert sorted(path.name for path in found) == sorted(MADE)
     for path in found:
         info = media.probe(path)
-        assert (info.has_audio or info.has_video) and len(media.read_audio(path)) > 0.9 * media.SAMPLE_RATE_HZ, path
+        assert (info.has_audio or info.has_video) and len(read_audio(path)) > 0.9 * media.SAMPLE_RATE_HZ, path
     said = capsys.readouterr().err
     assert f"{folder}: passed over 11 files: 3 hidden (.DS_Store, ._talk.mp4, .trash/)" in said
     write_new("mixed", folder, tmp_path / "mixed.yaml")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mse import media
+from mse.audio import read_audio
 from mse.config import Cut, TranscribeSettings
 from mse.features.speech import Recogniser
 from mse.features.voice_activity import SPEECH, frame_peaks, nearby_levels, speech_probability
@@ -103,5 +104,5 @@ def test_quiet_recordings_are_cut_and_recognised(
     found = read_utterances(tmp_path / "cut.csv")
     loud, quiet = (found[found["recording"] == path][["start_s", "end_s"]].to_numpy() for path in ("v.mp4", name))
     assert len(loud) == len(quiet) == 2 and np.abs(loud - quiet).max() < 0.25
-    said = Recogniser(TranscribeSettings(), models("whisper-tiny.en"), "en")(media.read_audio(tmp_path / name))
+    said = Recogniser(TranscribeSettings(), models("whisper-tiny.en"), "en")(read_audio(tmp_path / name))
     assert said.words and not said.note.startswith("no speech")
