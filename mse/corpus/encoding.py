@@ -33,7 +33,10 @@ SHOWN = 30  # characters of an example
 DOUBTFUL = 0.3  # how much more ordinary another reading must be to be told
 VALID_FOR_ONE_BAD = 10  # of a file's sequences in UTF-8 for each that is broken, to be called UTF-8
 HALVES = re.compile("[\ud800-\udfff\0]")
-PUNCTUATION = frozenset("\u2018\u2019\u201c\u201d\u201e\u2026\u2013\u2014\u2022\u20ac«»¿¡°·£§©®™✓\u3000、。《》「」『』【】（），！？：；～")
+PUNCTUATION = frozenset(
+    "\u2018\u2019\u201c\u201d\u201e\u2026\u2013\u2014\u2022\u20ac«»¿¡°·£§©®\u2122\u2713\u3000\u3001\u3002\u300a\u300b\u300c\u300d"
+    "\u300e\u300f\u3010\u3011\uff08\uff09\uff0c\uff01\uff1f\uff1a\uff1b\uff5e"
+)
 WESTERN = frozenset("".join(ALPHABETS[code] for code in ("de", "fr", "es", "it", "pt", "sv", "da")))
 THAI = frozenset("านรอกเงมยลวดทสตะปบคหแจพชขใ่้ีิัื็์ุูำไ")
 ARABIC = frozenset("اليمونرتبةعدسفهكقأحجشط")
@@ -112,6 +115,14 @@ def rank_encodings(data: bytes) -> list[Reading]:
             score += BONUS * bool(found and (encoding in found.could_be_from_charset))
             readings.append(Reading(encoding, _example(text), score))
     return sorted(readings, key=lambda reading: -reading.score)
+
+
+def apart(readings: list[Reading]) -> list[Reading]:
+    """Readings whose examples differ, the best of each."""
+    best: dict[str, Reading] = {}
+    for reading in readings:
+        best.setdefault(reading.example, reading)
+    return list(best.values())
 
 
 def clean(text: str) -> str:
@@ -193,7 +204,7 @@ def _in_single_byte(text: str) -> Callable[[str, int], float]:
                 return 0.4
             small = letter.lower()
             return 1.0 if small in alphabet else 0.8 if small in WESTERN else 0.6
-        if before.isascii() and before.isalpha() or after.isascii() and after.isalpha():
+        if any(beside.isascii() and beside.isalpha() for beside in (before, after)):
             return 0.1
         if "\u0e00" <= letter < "\u0e80":
             return 0.9 if letter in THAI else 0.1
@@ -267,7 +278,7 @@ def _unfit(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:
     readings = rank_encodings(data)
     if not readings:
         return f"{wrong}, and no other encoding fits; mend this line, or save the table as UTF-8"
-    likely = ", or ".join(f"{reading.encoding} (reads {reading.example!r})" for reading in readings[:2])
+    likely = ", or ".join(f"{reading.encoding} ({reading.example!r})" for reading in apart(readings)[:2])
     return f"{wrong}; it may be {likely}: say `encoding: {readings[0].encoding}` for this table"
 
 

@@ -49,7 +49,7 @@ WORDS = {
     "de": "der die das und ist nicht ich ein eine es sie wir zu mit so war ja auch sehr aber was den auf für du er",
     "fr": "le la les et est pas je un une il elle que c'est vous nous de des très ne qui pour dans mais on ça du suis",
     "es": "el la los que es no y un una en de lo por muy pero me se con qué está está su para como más yo las",
-    "it": "il la che è non e un una di per sono mi ma molto si lo con questo come ho le del della in i anche è così perché più",
+    "it": "il la che è non e un una di per sono mi ma molto si lo con questo come ho le del in i anche così perché più",
     "pt": "o que é não e um uma de eu muito para com mas se os as do da isso foi em você está na no por",
     "nl": "de het een en is niet ik dat van je was zo maar we met ook wel heel wat op zijn er voor in te",
     "sv": "och det är jag inte en ett att som på var mycket men du har den vi för så med mig till av",
