@@ -44,7 +44,7 @@ def read_delimited(
     """
     said = SEPARATOR_LINE.match(text)
     if said:
-        notes.append(f"its first line says sep={said['mark']}, and is no row")
+        notes.append(f"its first line says what separates cells ({said['mark']!r}), and is no row")
         text = text[said.end() :]
     mark = delimiter or (said["mark"] if said else DELIMITERS.get(path.suffix.lower(), ","))
     lines = [(number + bool(said), cells) for number, cells in _split(path, text, mark, header, notes)]
@@ -64,6 +64,12 @@ def read_delimited(
                 f"put a text that holds {SPOKEN.get(mark, repr(mark))} into double quotes"
             )
     kept = _columns(names, [cells for _, cells in filled], notes)
+    named = sum(bool(clean_name(name)) for name in names)
+    if filled and named < len(kept) / 2:
+        raise UserError(
+            f"{path}: its first line names {named} of {len(kept)} columns ({', '.join(filter(None, names))}); delete "
+            "what stands above the columns' names, or give them as its table's `header`"
+        )
     for number, cells in filled:
         yield f"line {number}", {name: cells[i] if i < len(cells) else "" for i, name in kept.items()}
 

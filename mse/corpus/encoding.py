@@ -20,6 +20,11 @@ MARKS = {  # the first bytes of a file that says itself how it is written; the l
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+NO_TEXT = {  # the first bytes of what people take for a table
+    b"PK\x03\x04": "a spreadsheet or a zip archive, and no text; save the table as CSV (UTF-8)",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet of an old format, and no text; save the table as CSV (UTF-8)",
+    b"\x1f\x8b": "compressed with gzip; unpack it",
+}
 # What spreadsheets, editors and terminals write on some computer in the world; of equals the first is taken.
 MULTIBYTE = ("gb18030", "big5", "cp932", "cp949", "euc_jp")
 KNOWN = (
@@ -68,12 +73,15 @@ def read_text(path: Path, encoding: str, notes: list[str]) -> str:
         notes: what was mended, and what looks as if it were written in another way, is added here.
 
     Raises:
-        UserError: it is not written so; the message names the line and what would fit.
+        UserError: it is no text, or not written so; the message names the line and what would fit.
         LookupError: there is no such encoding.
         OSError: it can't be read.
     """
     data = path.read_bytes()
     codecs.lookup(encoding)
+    kind = next((what for first, what in NO_TEXT.items() if data.startswith(first)), None)
+    if kind:
+        raise UserError(f"{path}: is {kind}")
     marked = next((name for mark, name in MARKS.items() if data.startswith(mark)), None)
     if marked:
         if marked != "utf-8-sig" and not encoding.lower().replace("_", "-").startswith(marked):
@@ -97,13 +105,12 @@ def read_text(path: Path, encoding: str, notes: list[str]) -> str:
 
 def rank_encodings(data: bytes) -> list[Reading]:
     """Find how bytes may be written, the most ordinary reading first; empty where no reading makes text of them."""
-    sample = _sample(data)
-    wide = _without_mark(data)
-    if wide:
-        return [Reading(wide, _example(data.decode(wide)), 1.0)]
     marked = next((name for mark, name in MARKS.items() if data.startswith(mark)), None)
-    if marked or _decodes(data, "utf-8"):
-        return [Reading(marked or "utf-8", _example(data.decode(marked or "utf-8", "replace")), 1.0)]
+    wide = None if marked else _without_mark(data)
+    if marked or wide or _mended(data, []):
+        encoding = marked or wide or "utf-8"
+        return [Reading(encoding, _example(data.decode(encoding, "replace")), 1.0)]
+    sample = _sample(data)
     readings = []
     found = from_bytes(sample, cp_isolation=list(KNOWN)).best()
     for encoding in KNOWN:
@@ -229,7 +236,7 @@ def _sample(data: bytes) -> bytes:
 def _example(text: str) -> str:
     """The cell of the first line that is not ASCII, shortened."""
     cells = (cell for line in text.splitlines() for cell in re.split(r"[,;\t|]", line) if not cell.isascii())
-    return clean(next(cells, "").strip()[:SHOWN])
+    return clean(next(cells, "").strip(' "')[:SHOWN])
 
 
 def _decodes(data: bytes, encoding: str) -> bool:

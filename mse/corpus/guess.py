@@ -43,6 +43,7 @@ SPLIT_WORDS = {
 }
 NAME = re.compile(r"[\w.-]+")  # what a part of a path in the workflow may be
 MOST_CLASSES = 20
+SPREADSHEETS = {".xlsx", ".xlsm", ".xls", ".ods"}
 ROWS_LOOKED_AT = 200
 
 
@@ -79,10 +80,12 @@ def new(name: str, root: Path) -> str:
         f"root: {_quoted(str(root))}",
     ]
     groups, unread = _read_tables(root, tables)
+    sheets = [path for path in paths if Path(path).suffix.lower() in SPREADSHEETS]
+    unread += [f"{path}: a spreadsheet; save it as CSV (UTF-8) to use it" for path in sheets]
     guesses = [_from_tables(group, files) for group in groups]
     best = max(guesses, key=lambda found: found[0], default=(0.0, []))
     for group, guess in zip(groups, guesses, strict=True):
-        if not guess[0]:
+        if not guess[0] and not group[0].table.file.lower().endswith(".txt"):
             unread.append(f"{group[0].table.file}: no column tells which media file is meant")
     body = best[1] if best[0] > 0 else _from_files(files)
     comments = [f"# not used: {' '.join(reason.split())}" for reason in unread]

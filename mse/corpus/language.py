@@ -45,7 +45,7 @@ ALPHABETS = {
     "hr": "čćđšž",
 }
 WORDS = {
-    "en": "the and is it that you of to was i this not in what we so but for are have it's don't my on he she be",
+    "en": "the and is it that you of to was i this not in what we so but for are have it's don't my on he she be no",
     "de": "der die das und ist nicht ich ein eine es sie wir zu mit so war ja auch sehr aber was den auf für du er",
     "fr": "le la les et est pas je un une il elle que c'est vous nous de des très ne qui pour dans mais on ça du suis",
     "es": "el la los que es no y un una en de lo por muy pero me se con qué está está su para como más yo las",
@@ -103,17 +103,18 @@ def guess_language(text: str) -> str | None:
     marks = Counter(letter.lower() for letter in letters if letter > "\x7f")
     scores = {code: _fit(code, words, marks) for code in WORDS}
     best = max(scores, key=scores.__getitem__)
-    return best if scores[best] >= 1 else None
+    return best if scores[best] >= 2 else None
 
 
 def _fit(code: str, words: Counter[str], marks: Counter[str]) -> float:
     """How much speaks for a language: its common words, its letters, and none that it lacks."""
     known = sum(count for word, count in words.items() if word in KNOWN_WORDS[code])
     own = sum(count for letter, count in marks.items() if letter in ALPHABETS[code])
-    return known + own - 2 * (marks.total() - own)
+    return known + 2 * own - 3 * (marks.total() - own)
 
 
 def share_of_known_words(text: str) -> float:
-    """Which part of a text's words are among the commonest of some language (0 to 1)."""
+    """Which part of a text's words are among the commonest of the language that it seems to be in (0 to 1)."""
+    known = KNOWN_WORDS.get(guess_language(text) or "", frozenset())
     words = [word.lower().replace("\u2019", "'") for word in WORD.findall(text)]
-    return max(sum(word in known for word in words) for known in KNOWN_WORDS.values()) / max(1, len(words))
+    return sum(word in known for word in words) / max(1, len(words))

@@ -20,7 +20,7 @@ def guess_media_template(rows: list[Row], columns: Collection[str], files: list[
     Returns:
         The template, "" where none leads anywhere, and the share of rows that it leads to a file.
     """
-    table = [{name: row.cells[name].replace("\\", "/") for name in columns} for row in rows]
+    table = [{name: row.cells[name].replace("\\", "/").removeprefix("./") for name in columns} for row in rows]
     there = set(files)
     forms = {path: path for path in files}  # what a template is made from, and the file that it means
     if len({Path(path).suffix for path in files}) > 1:
