@@ -20,7 +20,7 @@ def guess_media_template(rows: list[Row], columns: Collection[str], files: list[
     Returns:
         The template, "" where none leads anywhere, and the share of rows that it leads to a file.
     """
-    table = [{name: row.cells[name].replace("\\", "/").removeprefix("./") for name in columns} for row in rows]
+    table = [{name: _with_slashes(row.cells[name]) for name in columns} for row in rows]
     there = set(files)
     forms = {path: path for path in files}  # what a template is made from, and the file that it means
     if len({Path(path).suffix for path in files}) > 1:
@@ -36,6 +36,11 @@ def guess_media_template(rows: list[Row], columns: Collection[str], files: list[
                 candidates[template] = (len(hits) / len(table), len(set(hits)), form in there)
     best = max(candidates, key=lambda text: (candidates[text], -len(text)), default="")
     return best, candidates[best][0] if best else 0.0
+
+
+def _with_slashes(cell: str) -> str:
+    """A cell in which a path is written as on this system."""
+    return re.sub("/{2,}", "/", cell.replace("\\", "/")).removeprefix("./")
 
 
 def _stem(path: str) -> str:

@@ -195,7 +195,11 @@ def _clean(rows: list[Row], notes: list[str]) -> list[Row]:
     cleaned, mended = [], []
     for row in rows:
         cells = {names[name]: clean(cell) for name, cell in row.cells.items()}
-        mended += [f"{row.place}, {names[n]!r}" for n, cell in row.cells.items() if cell != cells[names[n]]]
+        mended += [
+            f"{row.place}, {names[name]!r}"
+            for name, cell in row.cells.items()
+            if cells[names[name]].count("\ufffd") > cell.count("\ufffd")
+        ]
         cleaned.append(Row(row.source, row.place, cells))
     if mended:
         notes.append(
