@@ -21,6 +21,7 @@ import pandas as pd
 from mse.config import Classes, Dataset, Task
 from mse.corpus import MANIFEST_COLUMNS, SPLITS, require_root, write_manifest
 from mse.corpus.build import MISREAD
+from mse.corpus.encoding import clean
 from mse.errors import UserError
 from mse.progress import say, track
 from mse.store import Clip, Description, Status, versions, write_shard
@@ -173,7 +174,7 @@ def _part(columns: "_Columns", split: str, layout: Layout, dataset: Dataset) -> 
     texts = columns.texts("raw_text", ids) if "text" in dataset.modalities else [""] * len(ids)
     facts = {
         "clip_id": ids,
-        "text": [text.translate(MISREAD).strip() for text in texts],
+        "text": [clean(text.translate(MISREAD)).strip() for text in texts],
         "label": _labels(columns, layout.label, ids, dataset.task) if dataset.task else [""] * len(ids),
         **{name: columns.texts(key, ids) for name, key in layout.extra.items()},
     }

@@ -14,7 +14,7 @@ from mse.atomic import replacing
 from mse.errors import UserError
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
-LONGEST_CELL = 2**24  # characters; csv's own limit is 2**17, less than an hour's transcript may take
+LONGEST_CELL = 2**31 - 1  # characters; csv's own limit is 2**17, less than an hour's transcript may take
 
 
 class Window(NamedTuple):

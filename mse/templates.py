@@ -8,13 +8,23 @@ A doubled brace is a plain brace.
 
 import re
 import string
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 ALIGNMENT = re.compile(r"(.?[<>^])?\d{0,3}")  # fill, direction and width: all that makes sense for text
 GROUP = re.compile(r"\{\{|\}\}|\{(?P<name>[A-Za-z_]\w*)(?:,(?P<regex>(?:[^{}]|\{[\d,]+\})+))?\}")
+INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060"))
+QUOTED = re.compile("[\"'\u2018\u201a\u201c\u201e«](.*)[\"'\u2018\u2019\u201c\u201d»]")
 PATH_PART = r"[^/\\]+"
+
+
+def clean_name(name: str) -> str:
+    """A column's name without what nobody sees or means in it: spaces and quotation marks around it, odd spaces."""
+    plain = " ".join(unicodedata.normalize("NFC", name).translate(INVISIBLE).split())
+    quoted = QUOTED.fullmatch(plain)
+    return quoted[1].strip() if quoted else plain
 
 
 @dataclass(frozen=True)
@@ -31,14 +41,14 @@ class Template:
     def _parts(self) -> list[tuple[str, str | None, str]]:
         """Literal text, then the column that follows it (None at the end) and its alignment."""
         if "{" not in self.text and "}" not in self.text:
-            return [("", self.text, "")]
+            return [("", clean_name(self.text), "")]
         parts = []
         for literal, name, spec, conversion in string.Formatter().parse(self.text):
             if conversion or not ALIGNMENT.fullmatch(spec or ""):
                 raise ValueError(f"{{{name}}}: after a colon only fill, alignment and width may stand, such as 0>4")
             if name == "":
                 raise ValueError("{} names no column")
-            parts.append((literal, name, spec or ""))
+            parts.append((literal, None if name is None else clean_name(name), spec or ""))
         return parts
 
     @property

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mse.corpus import read_excluded, read_manifest, shard_files, write_manifest
-from mse.corpus.build import seconds
+from mse.corpus.numbers import seconds
 from mse.corpus.sources import walk
 from mse.errors import UserError
 from tests.described import GOOD, HEADER, Read

@@ -151,7 +151,7 @@ YAML_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "semicolons": (
         {"tables": [{"file": "semi.csv"}]},
-        "semi.csv: one column, 'id;file'; if its cells are separated so, say `delimiter`",
+        "semi.csv: one column, 'id;file'; if its cells are separated so, say `delimiter: \";\"`",
     ),
     "no header": (
         {"tables": [{"file": "bare.csv"}]},
@@ -198,9 +198,13 @@ FILE_MISTAKES: dict[str, tuple[bytes, str, str]] = {
     "unreadable encoding": (
         HEADER.encode() + "a,ä.mp4".encode("latin-1"),
         "t.csv",
-        "corpus/t.csv: not readable as utf-8: 'utf-8' codec can't decode byte 0xe4",
+        "corpus/t.csv: not readable as utf-8: line 2 holds the byte 0xe4; it may be cp1252 ('ä.mp4'), or ",
     ),
-    "open quotes": (HEADER.encode() + b'a,"x,,,train,,,1\n', "t.csv", "corpus/t.csv: not a .csv table: unexpected end"),
+    "open quotes": (
+        HEADER.encode() + b'a,"x,train,,,1\n',
+        "t.csv",
+        "corpus/t.csv: line 2: quotation marks that do not close (",
+    ),
     "header twice": (b"id,id\na,b\n", "t.csv", "corpus/t.csv: the column 'id' stands there twice"),
     "broken JSON": (b'[{"id": 1', "t.json", "corpus/t.json: not a .json table: Expecting ',' delimiter"),
     "JSON of numbers": (b"[1, 2]", "t.json", "corpus/t.json: entry 1 is no object with columns, but str"),

@@ -3,6 +3,7 @@
 Libraries that the subcommands need are imported inside them, so that `mse --help` answers at once.
 """
 
+import io
 import os
 import sys
 
@@ -20,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 def main() -> None:
     """Run the command line; a UserError is shown as one message, without a traceback."""
+    accept_all_characters()
     try:
         app()
     except UserError as e:
@@ -30,3 +32,13 @@ def main() -> None:
             raise
         print(f"error: {e}: {MISSING_LIBRARY}", file=sys.stderr)
         sys.exit(1)
+
+
+def accept_all_characters() -> None:
+    """Let output survive a terminal or locale that lacks some characters: they are written as escapes.
+
+    Rich draws its boxes in ASCII where the encoding is not UTF-8, and tqdm its bars.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None without a terminal on some systems
+            stream.reconfigure(errors="backslashreplace")

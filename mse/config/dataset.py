@@ -16,7 +16,7 @@ from pydantic import (
 
 from mse.config.section import Section
 from mse.config.settings import Fraction, ModalityName, QualitySettings, SegmentSettings, TranscribeSettings
-from mse.templates import Pattern, Template
+from mse.templates import Pattern, Template, clean_name
 
 SplitName = Literal["train", "valid", "test"]
 
@@ -32,6 +32,7 @@ def _reads(text: str) -> str:
 
 
 ColumnOrTemplate = Annotated[str, Field(min_length=1), AfterValidator(_fills)]
+ColumnName = Annotated[str, AfterValidator(clean_name)]
 PatternText = Annotated[str, Field(min_length=1), AfterValidator(_reads)]
 
 
@@ -46,9 +47,13 @@ class Table(Section):
     delimiter: str | None = Field(
         None, min_length=1, max_length=1, description="what separates cells; null: a comma, in .tsv a tab"
     )
-    header: list[str] = Field([], description="names of the columns of a CSV or TSV file that has no line with them")
-    values: dict[str, str] = Field({}, description="columns that are the same in the whole table, such as its split")
-    join: list[str] = Field(
+    header: list[ColumnName] = Field(
+        [], description="names of the columns of a CSV or TSV file that has no line with them"
+    )
+    values: dict[ColumnName, str] = Field(
+        {}, description="columns that are the same in the whole table, such as its split"
+    )
+    join: list[ColumnName] = Field(
         [], description="this table adds columns to the rows of those before it, matched by these columns"
     )
 
@@ -58,7 +63,8 @@ class Columns(Section):
 
     clip_id: ColumnOrTemplate = Field("clip_id", description="a name for each clip, unique in the corpus")
     media: ColumnOrTemplate | None = Field(
-        "media", description="path of the video or sound file, from the corpus's root; null: text only"
+        "media",
+        description="path of the recording, from the corpus's root; may lack its ending; null: text only",
     )
     start: ColumnOrTemplate | None = Field(
         None, description="where the clip starts in the file (seconds, or h:mm:ss,mmm); empty: its start"
@@ -67,7 +73,9 @@ class Columns(Section):
     speaker: ColumnOrTemplate | None = Field(None, description="who speaks")
     text: ColumnOrTemplate | None = Field(None, description="what is said")
     label: ColumnOrTemplate | None = Field(None, description="the truth; a corpus without it has features only")
-    extra: list[str] = Field([], description="more columns to keep beside the label, such as one for each modality")
+    extra: list[ColumnName] = Field(
+        [], description="more columns to keep beside the label, such as one for each modality"
+    )
 
 
 class ValueSplit(Section):
@@ -249,7 +257,7 @@ class Dataset(Section):
     )
     released: Released | None = Field(None, description="instead of media: features that others extracted")
     columns: Columns = Columns()
-    recode: dict[str, dict[str, str]] = Field({}, description="for each column named here: replace these values")
+    recode: dict[ColumnName, dict[str, str]] = Field({}, description="for each column named here: replace these values")
     exclude: list[Exclusion] = Field([], description="rows to leave out, with the reason")
     split: Split | None = Field(None, description="train, valid and test; null: all clips are test clips")
     cut: Cut | None = Field(None, description="cut long recordings into utterances; null: a row of the table is a clip")

@@ -3,8 +3,6 @@
 import hashlib
 import math
 import os
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +12,8 @@ import pandas as pd
 
 from mse.config import Classes, Dataset, HashSplit, Intensity, Task, ValueSplit
 from mse.corpus.manifest import MANIFEST_COLUMNS, SPLITS, deal
+from mse.corpus.numbers import plain_numbers, seconds
+from mse.corpus.recordings import find_recordings, is_below
 from mse.corpus.sources import Row, read_rows
 from mse.errors import UserError
 from mse.progress import say
@@ -21,9 +21,6 @@ from mse.templates import Template
 
 MOST_MISTAKES_SHOWN = 20
 FIELDS = ("clip_id", "media", "start", "end", "speaker", "text", "label")
-NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-SECONDS = re.compile(r"\d+(?:[.,]\d*)?|[.,]\d+")
-CLOCK = re.compile(r"(?:(?P<h>\d+):)?(?P<m>[0-5]?\d):(?P<s>[0-5]?\d(?:[.,]\d*)?)")
 # Windows' punctuation, read by someone as Latin-1: the C1 control characters mean nothing in a text.
 MISREAD = {code: bytes([code]).decode("cp1252", errors="ignore") or " " for code in range(0x80, 0xA0)}
 
@@ -72,6 +69,10 @@ def read_corpus(dataset: Dataset) -> Corpus:
     clips = pd.DataFrame(
         [_facts(row, dataset) | {"split": split_of(row)} for row in rows], index=[row.origin for row in rows]
     )
+    if dataset.needs_media:
+        clips["media"] = find_recordings(dataset.root, list(clips["media"]), list(clips.index), notes)
+    if isinstance(dataset.task, Intensity):
+        clips["label"] = _plain_labels(clips["label"], dataset.task, notes)
     mistakes = _mistakes(clips, dataset)
     if mistakes:
         more = len(mistakes) - MOST_MISTAKES_SHOWN
@@ -81,12 +82,14 @@ def read_corpus(dataset: Dataset) -> Corpus:
     if isinstance(dataset.task, Classes):
         index_of, names = dataset.task.index_of, dataset.task.names
         clips["label"] = [names[index_of[value]] for value in clips["label"]]
-    clips["media"] = [_on_disk(dataset.root, media) for media in clips["media"]]
+    clips["media"] = [str(dataset.root / media) if media else "" for media in clips["media"]]
     # An hour of speech is worth many clips that are cut already.
     clips["shard"] = deal(clips["media"], max(1, dataset.shard_clips // 10) if dataset.cut else dataset.shard_clips)
     clips = clips[MANIFEST_COLUMNS].reset_index(drop=True)
     for name in dataset.columns.extra:
         clips[name] = [row.cells[name] for row in rows]
+        if name.startswith("label_") and isinstance(dataset.task, Intensity):  # which are exported as numbers
+            clips[name] = _plain_labels(clips[name], dataset.task, notes)
     return Corpus(clips, excluded, notes + _absent_media(clips, dataset))
 
 
@@ -98,18 +101,6 @@ def say_corpus(corpus: Corpus) -> None:
         say(f"excluded {row.clip_id}: {row.reason}")
     for note in corpus.notes:
         say(note)
-
-
-def seconds(text: str) -> float:
-    """A time as seconds, from 83.5, 1:23.5, 0:01:23,500; NaN where it is none."""
-    text = text.strip()
-    if SECONDS.fullmatch(text):
-        return float(text.replace(",", "."))
-    found = CLOCK.fullmatch(text)
-    if not found:
-        return math.nan
-    hours, minutes = int(found["h"] or 0), int(found["m"])
-    return round(hours * 3600 + minutes * 60 + float(found["s"].replace(",", ".")), 6)
 
 
 def _recoded(row: Row, dataset: Dataset) -> Row:
@@ -204,12 +195,12 @@ def _splits(rows: list[Row], dataset: Dataset) -> Callable[[Row], str]:
         return lambda row: "test"
     column = Template(_split_column(split))
     if isinstance(split, HashSplit):
-        drawn = _drawn({column.fill(row.cells) for row in rows}, split)
-        return lambda row: drawn[column.fill(row.cells)]
+        drawn = _drawn({column.fill(row.cells).strip() for row in rows}, split)
+        return lambda row: drawn[column.fill(row.cells).strip()]
     split_of = {value: name for name in SPLITS for value in getattr(split, name)}
 
     def listed(row: Row) -> str:
-        value = column.fill(row.cells)
+        value = column.fill(row.cells).strip()
         return split_of.get(value) or split.others or f"{split.by} = {value!r}"
 
     return listed
@@ -235,6 +226,21 @@ def _drawn(values: set[str], split: HashSplit) -> dict[str, str]:
     return drawn
 
 
+def _plain_labels(labels: "pd.Series[str]", task: Intensity, notes: list[str]) -> list[str]:
+    """Labels as programs write numbers; what is none, or may be two that the task allows, stays as it is."""
+    plain = []
+    changed = []
+    for label in labels:
+        allowed = [number for number in plain_numbers(label) if task.low <= float(number) <= task.high]
+        plain.append(allowed[0] if len(allowed) == 1 else label)
+        if plain[-1] != label:
+            changed.append((label, plain[-1]))
+    if changed:
+        example = f"such as {changed[0][0]!r}, which is read as {changed[0][1]}"
+        notes.append(f"{len(changed)} of {len(labels)} labels are written with a comma or another sign, {example}")
+    return plain
+
+
 def _absent_media(clips: pd.DataFrame, dataset: Dataset) -> list[str]:
     """A note on recordings that are not there.
 
@@ -251,23 +257,6 @@ def _absent_media(clips: pd.DataFrame, dataset: Dataset) -> list[str]:
             f"mend columns.media = {dataset.columns.media!r}"
         )
     return [f"{len(absent)} of {len(paths)} recordings are not there (the first: {absent[0]})"] if absent else []
-
-
-def _on_disk(root: Path, media: str) -> str:
-    """The path from the working directory; a name whose accents are composed otherwise on the disk is found too."""
-    if not media:
-        return ""
-    for form in ("NFC", "NFD"):
-        other = root / unicodedata.normalize(form, media)
-        if not os.path.exists(root / media) and os.path.exists(other):
-            return str(other)
-    return str(root / media)
-
-
-def _is_below(root: Path, media: str) -> bool:
-    """Whether a path stays in the corpus's folder, as far as its name tells: links there are the user's own."""
-    base = os.path.abspath(root)
-    return os.path.commonpath([base, os.path.abspath(root / media)]) == base
 
 
 def _mistakes(clips: pd.DataFrame, dataset: Dataset) -> list[str]:
@@ -292,7 +281,7 @@ def _mistakes(clips: pd.DataFrame, dataset: Dataset) -> list[str]:
         first.setdefault(row.clip_id, origin)
         if dataset.needs_media and not row.media:
             wrong(f"{names.media} is empty; it must name the clip's file")
-        elif not _is_below(dataset.root, row.media):
+        elif not is_below(dataset.root, row.media):
             wrong(
                 f"{names.media} = {row.media!r} leads out of the corpus's folder; its YAML's `root` must hold all media"
             )
@@ -328,9 +317,11 @@ def _check_label(text: str, task: Task, column: str | None, wrong: Callable[[str
         if text not in task.index_of:
             known = ", ".join(f"{name} ({'/'.join(values)})" for name, values in task.classes.items())
             wrong(f"{column} = {text!r} means none of the classes: {known}")
-    elif not NUMBER.fullmatch(text):
+    elif len(plain_numbers(text)) > 1 and all(task.low <= float(n) <= task.high for n in plain_numbers(text)):
+        wrong(f"{column} = {text!r} may be {' or '.join(plain_numbers(text))}; write it with a point")
+    elif not plain_numbers(text):
         wrong(f"{column} = {text!r} is no number; expected an intensity from {task.low} to {task.high}")
-    elif not task.low <= float(text) <= task.high:
+    elif not task.low <= float(plain_numbers(text)[0]) <= task.high:
         wrong(f"{column} = {text} lies outside the task's range from {task.low} to {task.high}")
 
 

@@ -153,8 +153,9 @@ def _print_labels(clips: pd.DataFrame, dataset: Dataset, console: Console) -> No
         table.add_column(split, justify="right")
     table.add_column("share")
     totals = counts.sum(axis=1)
+    block = "#" if console.options.ascii_only else "█"
     for name, row in counts.iterrows():
-        bar = "█" * round(BAR_WIDTH * totals[name] / totals.max())
+        bar = block * round(BAR_WIDTH * totals[name] / totals.max())
         table.add_row(escape(str(name)), *map(str, row), f"{bar} {100 * totals[name] / totals.sum():.1f} %")
     console.print(table)
 

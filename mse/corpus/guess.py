@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -11,7 +12,11 @@ from mse import media
 from mse.config import Dataset, Table
 from mse.config.files import RELEASED_SUFFIX
 from mse.config.section import parse
-from mse.corpus.build import NUMBER
+from mse.corpus.delimited import OTHERS
+from mse.corpus.encoding import MARKS, apart, rank_encodings
+from mse.corpus.language import guess_language
+from mse.corpus.media_template import guess_media_template
+from mse.corpus.numbers import NUMBER, plain_numbers
 from mse.corpus.sources import Row, read_rows, walk
 from mse.errors import UserError
 from mse.media_types import describe_skipped, is_medium
@@ -19,7 +24,7 @@ from mse.progress import say
 from mse.provenance import SUFFIX as RECORD
 from mse.templates import Template
 
-TABLES = {".csv", ".tsv", ".json", ".jsonl"}
+TABLES = {".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl"}
 NAMES = {  # what columns are called, in lower case and without spaces and underscores
     "text": ("text", "utterance", "transcript", "transcription", "sentence", "words", "txt"),
     "label": ("label", "sentiment", "emotion", "videolabel", "score", "rating", "intensity", "class", "annotation"),
@@ -39,6 +44,7 @@ SPLIT_WORDS = {
 }
 NAME = re.compile(r"[\w.-]+")  # what a part of a path in the workflow may be
 MOST_CLASSES = 20
+SPREADSHEETS = {".xlsx", ".xlsm", ".xls", ".ods"}
 ROWS_LOOKED_AT = 200
 
 
@@ -80,11 +86,13 @@ def new(name: str, root: Path) -> str:
         f"root: {_quoted(str(root))}",
     ]
     groups, unread = _read_tables(root, tables)
+    sheets = [path for path in paths if Path(path).suffix.lower() in SPREADSHEETS]
+    unread += [f"{path}: a spreadsheet; save it as CSV (UTF-8) to use it" for path in sheets]
     guesses = [_from_tables(group, files) for group in groups]
     best = max(guesses, key=lambda found: found[0], default=(0.0, []))
     for group, guess in zip(groups, guesses, strict=True):
-        if not guess[0]:
-            unread.append(f"{group[0][0].file}: no column tells which media file is meant")
+        if not guess[0] and not group[0].table.file.lower().endswith(".txt"):
+            unread.append(f"{group[0].table.file}: no column tells which media file is meant")
     body = best[1] if best[0] > 0 else _from_files(files)
     comments = [f"# not used: {' '.join(reason.split())}" for reason in unread]
     if passed_over:
@@ -101,56 +109,97 @@ def _quoted(text: str) -> str:
     return text if re.fullmatch(r"[A-Za-z_./][\w./-]*", text) else json.dumps(text, ensure_ascii=False)
 
 
-def _read_tables(root: Path, paths: list[str]) -> tuple[list[list[tuple[Table, list[Row]]]], list[str]]:
+class Read(NamedTuple):
+    """A table that was read.
+
+    Attributes:
+        table: how.
+        rows: what it holds.
+        doubt: why its encoding is a guess; "" where it says so itself.
+        remarks: what was passed over or mended.
+    """
+
+    table: Table
+    rows: list[Row]
+    doubt: str
+    remarks: list[str]
+
+
+def _read_tables(root: Path, paths: list[str]) -> tuple[list[list[Read]], list[str]]:
     """Tables with their rows, those with the same columns together, and why others could not be read."""
-    groups: dict[tuple[str, ...], list[tuple[Table, list[Row]]]] = {}
+    groups: dict[tuple[str, ...], list[Read]] = {}
     unread = []
     for path in paths:
-        file = path.replace("{", "{{").replace("}", "}}")
-        reasons = []
-        for way in ({}, {"delimiter": ";"}, {"encoding": "cp1252"}, {"delimiter": ";", "encoding": "cp1252"}):
-            table = Table(file=file, **way)
-            try:
-                rows = read_rows(Dataset(root=root, tables=[table], text_from="asr"))
-            except UserError as e:
-                reasons.append(str(e))
-                continue
-            if any(NUMBER.fullmatch(name) or is_medium(name) for name in rows[0].cells):
-                reasons.append(f"{path}: its first line looks like a clip, not like names; give the table its `header`")
-                continue
-            if len(rows[0].cells) > 1 or not way:
-                groups.setdefault(tuple(rows[0].cells), []).append((table, rows))
-                break
-        else:
-            unread += reasons[:1]
+        found = _read_table(root, path)
+        if isinstance(found, Read):
+            groups.setdefault(tuple(found.rows[0].cells), []).append(found)
+        elif Path(path).suffix.lower() != ".txt":  # most of which are no tables
+            unread.append(found)
     return [_by_split(group) for group in groups.values()], unread
 
 
-def _by_split(group: list[tuple[Table, list[Row]]]) -> list[tuple[Table, list[Row]]]:
+def _read_table(root: Path, path: str) -> Read | str:
+    """A table as the first delimiter that fits it separates its cells, or why none does."""
+    file = path.replace("{", "{{").replace("}", "}}")
+    try:
+        readings = apart(rank_encodings((root / path).read_bytes()))
+    except OSError as e:
+        return f"{path}: {e.strerror}"
+    encoding: dict[str, str] = {}
+    doubt = ""
+    if readings and readings[0].encoding not in ("utf-8", *MARKS.values()):
+        encoding = {"encoding": readings[0].encoding}
+        doubt = f"guess: its text reads {readings[0].example!r}"
+        if len(readings) > 1:
+            doubt += f"; as {readings[1].encoding} it would be {readings[1].example!r}"
+    reasons = []
+    for way in ({}, *({"delimiter": mark} for mark in OTHERS)):
+        table = Table(file=file, **way, **encoding)
+        remarks: list[str] = []
+        try:
+            rows = read_rows(Dataset(root=root, tables=[table], text_from="asr"), remarks)
+        except UserError as e:
+            reasons.append(str(e))
+            continue
+        if len(rows[0].cells) == 1 and not way:
+            reasons.append(f"{path}: it has one column alone")
+            continue
+        if any(NUMBER.fullmatch(name) or is_medium(name) for name in rows[0].cells):
+            reasons.append(f"{path}: its first line looks like a clip, not like names; give the table its `header`")
+            continue
+        if len(rows[0].cells) > 1:
+            return Read(table, rows, doubt, remarks)
+    return reasons[0]
+
+
+def _by_split(group: list[Read]) -> list[Read]:
     """Tables whose names say train, dev and test get that as a column."""
-    words = [[w for w in re.split(r"[\W_]+", table.file.lower()) if w in SPLIT_WORDS] for table, _ in group]
-    if len(group) == 1 or "split" in group[0][1][0].cells or any(len(set(found)) != 1 for found in words):
+    words = [[w for w in re.split(r"[\W_]+", read.table.file.lower()) if w in SPLIT_WORDS] for read in group]
+    if len(group) == 1 or "split" in group[0].rows[0].cells or any(len(set(found)) != 1 for found in words):
         return group[:1]
     named = []
-    for (table, rows), found in zip(group, words, strict=True):
+    for read, found in zip(group, words, strict=True):
         values = {"split": found[0]}
-        with_split = [Row(row.source, row.place, {**row.cells, **values}) for row in rows]
-        named.append((table.model_copy(update={"values": values}), with_split))
+        with_split = [Row(row.source, row.place, {**row.cells, **values}) for row in read.rows]
+        named.append(read._replace(table=read.table.model_copy(update={"values": values}), rows=with_split))
     return named
 
 
-def _from_tables(group: list[tuple[Table, list[Row]]], files: list[str]) -> tuple[float, list[str]]:
+def _from_tables(group: list[Read], files: list[str]) -> tuple[float, list[str]]:
     """How many of the rows of tables lead to a media file (0 to 1), and the YAML for it."""
-    rows = [row for _, found in group for row in found]
+    rows = [row for read in group for row in read.rows]
     looked = rows[:: max(1, len(rows) // ROWS_LOOKED_AT)]
-    template, share = _media_template(looked, files)
+    columns = list(rows[0].cells)
+    template, share = guess_media_template(looked, [name for name in columns if not _is_label(name)], files)
     if not template:
         return 0.0, []
-    columns = list(rows[0].cells)
     values = {column: [row.cells.get(column, "") for row in rows] for column in columns}
     found = {fact: _named(columns, fact) for fact in NAMES}
-    shown = [_inline(table) for table, _ in group]
-    lines = ["tables:", *(f"  - {table}" for table in shown), "columns:"]
+    lines = ["tables:"]
+    for read in group:
+        lines.append(f"  - {_inline(read.table)}" + (f" # {read.doubt}" if read.doubt else ""))
+        lines += [f"  # {remark}" for remark in read.remarks]
+    lines.append("columns:")
     lines.append(f"  clip_id: {_clip_id(template, found['clip_id'], values)}")
     lines.append(f"  media: {_quoted(_plain(template))} # guess: right for {100 * share:.0f} % of {len(looked)} rows")
     for fact in ("start", "end", "speaker", "text", "label"):
@@ -164,9 +213,15 @@ def _from_tables(group: list[tuple[Table, list[Row]]], files: list[str]) -> tupl
     if found["label"]:
         lines += _task(values[str(found["label"])])
     if found["text"]:
-        chinese = any("\u4e00" <= letter <= "\u9fff" for text in values[str(found["text"])] for letter in text)
-        lines.append(f"language: {'zh' if chinese else 'en'} # guess")
+        language = guess_language("\n".join(values[str(found["text"])][:ROWS_LOOKED_AT]))
+        lines.append(f"language: {language or 'en'} # guess" + ("" if language else ": the texts do not tell"))
     return share, lines
+
+
+def _is_label(column: str) -> bool:
+    """Whether a column's name says that it holds a label, for all or for one modality: no path is made of it."""
+    words = [word for word in re.split(r"[\W_]+", column.lower()) if word]
+    return _named([column], "label") is not None or any(_named([word], "label") for word in words)
 
 
 def _inline(table: Table) -> str:
@@ -185,52 +240,9 @@ def _named(columns: Iterable[str], fact: str) -> str | None:
     return None
 
 
-def _media_template(rows: list[Row], files: list[str]) -> tuple[str, float]:
-    """The template that leads most rows to a file, and the share of rows that it does."""
-    there = set(files)
-    candidates: dict[str, tuple[float, int]] = {}  # share of rows that lead to a file, and how many files
-    for row in rows[:: max(1, len(rows) // 5)][:5]:
-        for path in files:
-            template = _as_template(path, row.cells)
-            if template and template not in candidates:
-                filled = [_fill(template, other.cells) for other in rows]
-                hits = [path for path in filled if path in there]
-                candidates[template] = (len(hits) / len(rows), len(set(hits)))
-    best = max(candidates, key=lambda text: (candidates[text], -len(text)), default="")
-    return best, candidates.get(best, (0.0, 0))[0]
-
-
 def _plain(template: str) -> str:
     """A template of one column alone as that column's name."""
     return template[1:-1] if re.fullmatch(r"\{[^{}:]+\}", template) else template
-
-
-def _fill(template: str, cells: Mapping[str, str]) -> str:
-    try:
-        return Template(template).fill(cells)
-    except (KeyError, ValueError):
-        return ""
-
-
-def _as_template(path: str, cells: Mapping[str, str]) -> str:
-    """A path with the row's values in it replaced by their columns; "" where it holds none."""
-    marked = path.replace("{", "{{").replace("}", "}}")
-    used: list[str] = []
-    for column, value in sorted(cells.items(), key=lambda cell: -len(cell[1])):
-        if not value or "{" in column:
-            continue
-        # A number may follow letters (dia12_utt3), a word may not be a part of another.
-        before, after = (r"(?<!\d)", r"(?!\d)") if value.isdigit() else (r"(?<![^\W_])", r"(?![^\W_])")
-        for width in (0, 2, 3, 4, 5, 6) if value.isdigit() else (0,):
-            place = re.search(before + re.escape(value.zfill(width)) + after, marked)
-            if place and (width == 0 or width > len(value)):
-                # A private character stands for the column until all are found, so that names are not replaced.
-                marked = marked[: place.start()] + chr(0xE000 + len(used)) + marked[place.end() :]
-                used.append(f"{{{column}:0>{width}}}" if width else f"{{{column}}}")
-                break
-    for index, name in enumerate(used):
-        marked = marked.replace(chr(0xE000 + index), name)
-    return marked if used else ""
 
 
 def _clip_id(template: str, column: str | None, values: Mapping[str, list[str]]) -> str:
@@ -240,8 +252,10 @@ def _clip_id(template: str, column: str | None, values: Mapping[str, list[str]])
     together = list(zip(*(values[name] for name in names), strict=True))
     if len(set(together)) < len(together):
         single = next((name for name, cells in values.items() if len(set(cells)) == len(cells)), None)
-        return f"{_quoted(single)} # guess: unique" if single else f"{names[0]} # guess: NOT unique; add a column"
-    return f'"{"_".join(f"{{{name}}}" for name in names)}" # guess: unique together'
+        return (
+            f"{_quoted(single)} # guess: unique" if single else f"{_quoted(names[0])} # guess: NOT unique; add a column"
+        )
+    return f"{json.dumps('_'.join(f'{{{name}}}' for name in names), ensure_ascii=False)} # guess: unique together"
 
 
 def _split(column: str, values: list[str]) -> list[str]:
@@ -260,8 +274,8 @@ def _task(values: list[str]) -> list[str]:
     """A task for labels such as these: numbers are intensities, a few words are classes."""
     values = [value for value in values if value]
     try:
-        numbers = [float(value) for value in values or ["none"]]
-    except ValueError:
+        numbers = [float(plain_numbers(value)[0]) for value in values or ["none"]]
+    except IndexError:
         classes = sorted(set(values))
         if len(classes) > MOST_CLASSES or len(classes) < 2:
             return [f"# no task: the labels are {len(classes)} different texts"]

@@ -1,23 +1,21 @@
 """Read the tables of a corpus, or the names of its files, into rows of text that know where they stand."""
 
 import csv
-import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mse.config import Dataset, Table
+from mse.corpus.delimited import LINE_END, read_delimited
+from mse.corpus.encoding import clean, read_text
+from mse.corpus.objects import read_object_lines, read_objects
 from mse.errors import UserError
 from mse.media_types import describe_skipped, ending_regex, is_utf8
-from mse.templates import Pattern
+from mse.templates import Pattern, clean_name
 
-AS_TEXT: dict[str, Any] = {"parse_float": str, "parse_int": str}  # numbers exactly as they are written
-MOST_CELLS = 50_000_000  # of a table in JSON: rows times columns, which grow with the square of a file
 MOST_SHARED = 4  # files that are named
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 @dataclass(frozen=True)
@@ -54,17 +52,13 @@ def read_rows(dataset: Dataset, notes: list[str] | None = None) -> list[Row]:
     rows = _file_rows(dataset, notes) if dataset.files else []
     for table in dataset.tables:
         matches = list(_matches(dataset.root, table.file))
-        found = [row for path, captured in matches for row in _read(path, table, captured)]
-        if table.lines:
-            lines = sum(_count_lines(path, table) for path, _ in matches)
-            notes.append(f"{table.file}: {len(found)} of {lines} lines fit `lines` and are rows")
+        found = []
+        for path, captured in matches:
+            told: list[str] = []
+            found += _read(path, table, captured, told)
+            notes += [f"{path.relative_to(dataset.root).as_posix()}: {note}" for note in told]
         rows = _joined(rows, found, table, notes) if table.join else rows + found
     return rows
-
-
-def _count_lines(path: Path, table: Table) -> int:
-    with path.open(encoding=table.encoding) as file:
-        return sum(bool(line.strip()) for line in file)
 
 
 def table_files(dataset: Dataset) -> list[Path]:
@@ -178,10 +172,11 @@ def _matches(root: Path, file: str) -> Iterator[tuple[Path, dict[str, str]]]:
     yield from found
 
 
-def _read(path: Path, table: Table, captured: dict[str, str]) -> list[Row]:
+def _read(path: Path, table: Table, captured: dict[str, str], notes: list[str]) -> list[Row]:
     """The rows of one file; `captured` and the table's own values become columns."""
     try:
-        rows = list(_parse(path, table))
+        text = read_text(path, table.encoding, notes)
+        rows = [Row(path, place, cells) for place, cells in _parse(path, text, table, notes)]
     except (UnicodeError, LookupError) as e:
         raise UserError(f"{path}: not readable as {table.encoding}: {e}; its table's `encoding` says how") from e
     except OSError as e:
@@ -191,6 +186,7 @@ def _read(path: Path, table: Table, captured: dict[str, str]) -> list[Row]:
     if not rows:
         what = f"no line fits {table.lines!r}" if table.lines else "the table has no rows"
         raise UserError(f"{path}: {what}")
+    rows = _clean(rows, notes)
     added = captured | table.values
     taken = sorted(set(added) & set(rows[0].cells))
     if taken:
@@ -198,83 +194,49 @@ def _read(path: Path, table: Table, captured: dict[str, str]) -> list[Row]:
     return [Row(path, row.place, {**row.cells, **added}) for row in rows]
 
 
-def _parse(path: Path, table: Table) -> Iterator[Row]:
-    ending = path.suffix.lower()
-    encoding = "utf-8-sig" if table.encoding.lower() in ("utf-8", "utf8") else table.encoding
-    with path.open(encoding=encoding, newline="") as file:
-        if table.lines:
-            pattern = Pattern(table.lines, default=r".+?")
-            for number, line in enumerate(file, start=1):
-                found = pattern.read(line.rstrip("\r\n"))
-                if found is not None:
-                    yield Row(path, f"line {number}", found)
-        elif ending == ".json":
-            yield from _complete(_json_rows(path, json.load(file, **AS_TEXT)))
-        elif ending == ".jsonl":
-            entries = [(f"line {n}", json.loads(line, **AS_TEXT)) for n, line in enumerate(file, 1) if line.strip()]
-            yield from _complete(Row(path, place, _flat(path, place, entry)) for place, entry in entries)
-        else:
-            delimiter = table.delimiter or DELIMITERS.get(ending, ",")
-            yield from _csv_rows(path, csv.reader(file, delimiter=delimiter, strict=True), table.header)
-
-
-def _complete(rows: Iterable[Row]) -> list[Row]:
-    """Rows that all have every key that any has: objects may lack some."""
-    rows = list(rows)
-    blank = dict.fromkeys([name for row in rows for name in row.cells], "")
-    if len(rows) * len(blank) > MOST_CELLS:
-        raise UserError(
-            f"{rows[0].source}: {len(rows)} objects with {len(blank)} different keys are no table; expected "
-            "objects that have the same keys"
-        )
-    return [Row(row.source, row.place, {**blank, **row.cells}) for row in rows]
-
-
-def _csv_rows(path: Path, reader: Any, header: list[str]) -> Iterator[Row]:
-    header = header or next(reader, [])
-    twice = sorted(name for name, count in Counter(header).items() if count > 1)
-    if twice:
-        raise UserError(
-            f"{path}: the column {twice[0]!r} stands there twice; if the file begins with a clip and not with the "
-            "columns' names, give them as its table's `header`"
-        )
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
-        raise UserError(f"{path}: one column, {header[0]!r}; if its cells are separated so, say `delimiter`")
-    for cells in reader:
-        if len(cells) not in (0, len(header)):
-            raise UserError(
-                f"{path}: line {reader.line_num} has {len(cells)} cells, the header {len(header)}; "
-                "put a text that holds a comma into double quotes"
-            )
-        if cells:
-            yield Row(path, f"line {reader.line_num}", dict(zip(header, cells, strict=True)))
-
-
-def _json_rows(path: Path, content: Any) -> Iterator[Row]:
-    """A list of objects, or objects by name: the name becomes the column `key`."""
-    if isinstance(content, list):
-        for number, entry in enumerate(content, start=1):
-            yield Row(path, f"entry {number}", _flat(path, f"entry {number}", entry))
-    elif isinstance(content, dict):
-        for key, entry in content.items():
-            yield Row(path, f"entry {key!r}", {"key": key} | _flat(path, f"entry {key!r}", entry))
+def _parse(path: Path, text: str, table: Table, notes: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where each row of a file stands, and its cells."""
+    if table.lines:
+        yield from _read_lines(text, Pattern(table.lines, default=r".+?"), notes)
+    elif path.suffix.lower() == ".json":
+        yield from read_objects(path, text)
+    elif path.suffix.lower() == ".jsonl":
+        yield from read_object_lines(path, text)
     else:
-        raise UserError(f"{path}: expected a list of objects, or objects by name; found {type(content).__name__}")
+        yield from read_delimited(path, text, table.delimiter, table.header, notes)
 
 
-def _flat(path: Path, place: str, entry: Any) -> dict[str, str]:
-    """An object's values as text; what lies in an inner object has the column `outer.inner`."""
-    if not isinstance(entry, dict):
-        raise UserError(f"{path}: {place} is no object with columns, but {type(entry).__name__}")
-    flat: dict[str, str] = {}
-    for key, value in entry.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{inner}": text for inner, text in _flat(path, place, value).items()}
-        elif value is None:
-            flat[key] = ""
-        else:
-            flat[key] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return flat
+def _read_lines(text: str, pattern: Pattern, notes: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    fitting = filled = 0
+    for number, line in enumerate(LINE_END.split(text), start=1):
+        found = pattern.read(line)
+        filled += bool(line.strip())
+        if found is not None:
+            fitting += 1
+            yield f"line {number}", found
+    notes.append(f"{fitting} of {filled} lines fit `lines` and are rows")
+
+
+def _clean(rows: list[Row], notes: list[str]) -> list[Row]:
+    """Rows whose columns have plain names, and whose cells hold only what files and terminals take."""
+    names = {name: clean_name(clean(name)) for name in rows[0].cells}
+    for name, plain in names.items():
+        if plain != name and plain in names:
+            raise UserError(f"{rows[0].source}: the columns {plain!r} and {name!r} differ in spaces alone; rename one")
+    cleaned, mended = [], []
+    for row in rows:
+        cells = {names[name]: clean(cell) for name, cell in row.cells.items()}
+        mended += [
+            f"{row.place}, {names[name]!r}"
+            for name, cell in row.cells.items()
+            if cells[names[name]].count("\ufffd") > cell.count("\ufffd")
+        ]
+        cleaned.append(Row(row.source, row.place, cells))
+    if mended:
+        notes.append(
+            f"half a character, or a character 0, is read as \ufffd in {len(mended)} cells (the first: {mended[0]})"
+        )
+    return cleaned
 
 
 def _joined(rows: list[Row], found: list[Row], table: Table, notes: list[str]) -> list[Row]:

@@ -1,0 +1,412 @@
+"""Tables as spreadsheets, scripts and people in many countries write them: read with a note, or one clear message."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from mse.config import Dataset, parse
+from mse.corpus import Corpus, read_corpus, read_manifest, write_manifest
+from mse.corpus.encoding import clean, rank_encodings
+from mse.corpus.guess import new
+from mse.corpus.language import guess_language
+from mse.corpus.numbers import plain_numbers
+from mse.errors import UserError
+
+HEADER = "id,file,text,label,split\r\n"
+TEXTS = ["hello", "so it is", "no"]
+ROWS = "".join(
+    f"c{n},{n}.ogg,{text},{n - 1},{split}\r\n"
+    for n, (text, split) in enumerate(zip(TEXTS, ("train", "valid", "test"), strict=True))
+)
+COLUMNS = {"clip_id": "id", "media": "file", "text": "text", "label": "label"}
+HEARD = {"modalities": ["acoustic", "text"]}  # which nobody can tell of empty files
+MEDIA = ("0.ogg", "1.ogg", "2.ogg")
+Opened = tuple[Corpus, Corpus, str]
+Open = Callable[..., Opened]
+
+
+def semicolons(table: str) -> str:
+    return table.replace(",", ";")
+
+
+def tabs(table: str) -> str:
+    return table.replace(",", "\t")
+
+
+@pytest.fixture()
+def folder(tmp_path: Path) -> Path:
+    """A corpus's folder with three media files, which are never opened."""
+    (tmp_path / "corpus").mkdir()
+    for name in MEDIA:
+        (tmp_path / "corpus" / name).touch()
+    return tmp_path / "corpus"
+
+
+@pytest.fixture()
+def opened(folder: Path, tmp_path: Path) -> Open:
+    """Read a table with a YAML written by hand and with a guessed one, through to the manifest."""
+
+    def opening(table: str | bytes, name: str = "t.csv", columns: dict[str, Any] | None = None, **keys: Any) -> Opened:
+        (folder / name).write_bytes(table if isinstance(table, bytes) else table.encode())
+        described = {"tables": [{"file": name, **keys}], "columns": COLUMNS | (columns or {}), "split": {"by": "split"}}
+        described |= {"root": str(folder), "task": {"kind": "intensity"}, "prompt": "?"}
+        by_hand = read_corpus(parse(Dataset, described, "hand.yaml"))
+        text = new("mine", folder)
+        guessed = read_corpus(parse(Dataset, yaml.safe_load(text) | HEARD, "guess.yaml"))
+        for corpus in (by_hand, guessed):
+            write_manifest(corpus.clips, corpus.excluded, tmp_path / "m.csv")
+            assert read_manifest(tmp_path / "m.csv")["text"].tolist() == corpus.clips["text"].tolist()
+        pd.testing.assert_series_equal(by_hand.clips["label"], guessed.clips["label"])
+        return by_hand, guessed, text
+
+    return opening
+
+
+EXCEL: dict[str, tuple[str | bytes, str, dict[str, Any], list[str]]] = {
+    "empty columns at the end": (
+        HEADER.replace("\r", ",,,\r") + ROWS.replace("\r", ",,,\r"),
+        "t.csv",
+        {},
+        ["3 empty columns without a name are passed over"],
+    ),
+    "an empty column in the middle": (
+        HEADER.replace("text", ",text") + ROWS.replace(".ogg", ".ogg,"),
+        "t.csv",
+        {},
+        ["1 empty columns without a name are passed over"],
+    ),
+    "empty rows": (HEADER + ",,,,\r\n" + ROWS + ",,,,\r\n \t,,,,,,\r\n", "t.csv", {}, ["3 empty rows are passed over"]),
+    "sep=;": ("sep=;\r\n" + semicolons(HEADER + ROWS), "t.csv", {}, ["what separates cells (';')"]),
+    "a marked sep=,": (b"\xef\xbb\xbf" + f'"sep=,"\r\n{HEADER + ROWS}'.encode(), "t.csv", {}, ["cells (',')"]),
+    "spaces in names": (
+        HEADER.replace("text", "text ").replace("label", "\u00a0label"),
+        "t.csv",
+        {},
+        ["'text ' is called 'text'"],
+    ),
+    "curly quotes": (HEADER.replace("text", "\u201ctext\u201d"), "t.csv", {}, ["is called 'text' here"]),
+    "trailing tabs": (tabs(HEADER) + tabs(ROWS).replace("\r", "\t\t\r"), "t.tsv", {}, []),
+    "Unicode text": (
+        tabs(HEADER + ROWS).encode("utf-16"),
+        "unicode.txt",
+        {"delimiter": "\t"},
+        ["first bytes say utf-16, so it is read as that"],
+    ),
+    "old Mac's line ends": ((HEADER + ROWS).replace("\r\n", "\r"), "t.csv", {}, []),
+    "pandas' index": (
+        "," + HEADER + "".join(f"{n},{row}\r\n" for n, row in enumerate(ROWS.splitlines())),
+        "t.csv",
+        {},
+        [],
+    ),
+    "comments": (
+        "# mine, of May\r\n# v2\r\n" + HEADER + ROWS + "# end\r\n",
+        "t.csv",
+        {},
+        ["3 lines that begin with #"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", EXCEL)
+def test_spreadsheets(opened: Open, kind: str) -> None:
+    table, name, keys, notes = EXCEL[kind]
+    if isinstance(table, str) and "\r\n" in table and table.count("\r\n") == 1:
+        table += ROWS
+    by_hand, guessed, text = opened(table, name, **keys)
+    for corpus in (by_hand, guessed):
+        assert corpus.clips["text"].tolist() == TEXTS
+        assert corpus.clips["label"].tolist() == ["-1", "0", "1"]
+    for note in notes:
+        assert any(note in line for line in by_hand.notes), by_hand.notes
+        assert note in text
+    assert bool(notes) == bool(by_hand.notes)
+
+
+ENCODINGS = {
+    "gbk": ("gb18030", "zh", "我不知道该怎么办"),
+    "gb18030": ("gb18030", "zh", "太棒了😀"),
+    "big5": ("big5", "zh", "今天天氣真好"),
+    "cp932": ("cp932", "ja", "とても嬉しい"),
+    "euc_jp": ("euc_jp", "ja", "今日はいい天気ですね"),
+    "euc_kr": ("cp949", "ko", "정말 좋아요"),
+    "cp1251": ("cp1251", "ru", "Мне очень грустно"),
+    "koi8_r": ("koi8_r", "ru", "Сегодня хорошая погода"),
+    "cp1252": ("cp1252", "de", "Das ist schön für mich"),
+    "latin-1": ("cp1252", "fr", "il est très déçu et je suis ici"),
+    "cp1250": ("cp1250", "pl", "To jest świetne i bardzo dobre"),
+    "cp1253": ("cp1253", "el", "Σήμερα είναι ωραίος καιρός"),
+    "cp1254": ("cp1254", "tr", "Çok güzel bir gün değil mi"),
+    "cp1256": ("cp1256", "ar", "الطقس جميل اليوم"),
+    "mac_roman": ("mac_roman", "de", "Das ist schön für mich"),
+    "utf-16-le": ("utf-16-le", "zh", "我不知道"),
+    "utf-16-be": ("utf-16-be", "de", "Das ist schön für mich"),
+    "utf-16": ("", "ja", "とても嬉しい"),
+    "utf-8-sig": ("", "ko", "정말 좋아요"),
+    "utf-8": ("", "es", "no es muy bueno, pero me gusta el vino"),
+}
+
+
+@pytest.mark.parametrize("written", ENCODINGS)
+def test_encodings_are_guessed_and_marked(folder: Path, written: str) -> None:
+    """With a single short text that is not ASCII; the language is that of the text."""
+    encoding, language, said = ENCODINGS[written]
+    (folder / "t.csv").write_bytes((HEADER + ROWS.replace("so it is", f'"{said}"')).encode(written))
+    text = new("mine", folder)
+    described = yaml.safe_load(text)
+    assert described["tables"][0].get("encoding", "") == encoding
+    assert read_corpus(parse(Dataset, described, "guess.yaml")).clips["text"].tolist()[1] == said
+    (line,) = [line for line in text.splitlines() if "file: t.csv" in line]
+    assert not encoding or f"# guess: its text reads '{said.split(',')[0]}'"[:40] in line
+    (folder / "t.csv").write_bytes((HEADER + ROWS.replace("so it is", f'"{said}"').replace("hello", said.split(",")[0])
+                                    .replace("no,", f"{said.split(',')[0]},")).encode(written))  # fmt: skip
+    assert f"language: {language} # guess" in new("mine", folder)
+
+
+@pytest.mark.parametrize("written", [name for name, (found, _, _) in ENCODINGS.items() if found])
+def test_a_table_in_another_encoding_is_never_read_as_utf_8(opened: Open, written: str) -> None:
+    encoding, _, said = ENCODINGS[written]
+    with pytest.raises(UserError, match=f"t.csv: (not readable as utf-8: line 3 |looks like).*`encoding: {encoding}`"):
+        opened((HEADER + ROWS.replace("so it is", said)).encode(written))
+
+
+@pytest.mark.parametrize(
+    ("written", "told", "text"),
+    [("gbk", "cp1252", "我不知道"), ("gbk", "latin-1", "我不知道"), ("gbk", "big5", "我不知道该怎么办"),
+     ("cp1251", "cp1252", "Мне очень грустно"), ("big5", "gb18030", "我不高興"), ("utf-8", "cp1250", "schön")],
+)  # fmt: skip
+def test_a_wrong_encoding_is_told(folder: Path, written: str, told: str, text: str) -> None:
+    (folder / "t.csv").write_bytes((HEADER + ROWS.replace("hello", text)).encode(written))
+    table = {"file": "t.csv", "encoding": told}
+    described = {"root": str(folder), "tables": [table], "columns": COLUMNS, "split": {"by": "split"}}
+    (note,) = read_corpus(parse(Dataset, described, "hand.yaml")).notes
+    right = {"gbk": "gb18030"}.get(written, written)
+    assert f"t.csv: reads oddly as {told} (" in note and f"as {right} it would be '{text}'" in note
+    table["encoding"] = written
+    assert read_corpus(parse(Dataset, described, "hand.yaml")).notes == []
+
+
+def test_what_can_be_no_text(folder: Path) -> None:
+    described = {"root": str(folder), "tables": [{"file": "t.csv"}], "columns": COLUMNS}
+    for content, message in (
+        (b"PK\x03\x04\x14\x00", "t.csv: is a spreadsheet or a zip archive, and no text; save the table as CSV"),
+        (b"\x1f\x8b\x08\x00", "t.csv: is compressed with gzip; unpack it"),
+    ):
+        (folder / "t.csv").write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            read_corpus(parse(Dataset, described, "hand.yaml"))
+    (folder / "labels.xlsx").write_bytes(b"PK\x03\x04")
+    assert "# not used: labels.xlsx: a spreadsheet; save it as CSV (UTF-8) to use it" in new("mine", folder)
+
+
+def test_few_broken_characters_of_utf_8(opened: Open) -> None:
+    table = (HEADER + ROWS.replace("hello", "ä ö ü ß é è ç à î ô û")).encode().replace(b"so it is", b"Stra\xdfe")
+    by_hand, _, text = opened(table)
+    assert by_hand.clips["text"].tolist()[1] == "Stra\ufffde"
+    assert by_hand.notes == ["t.csv: 1 broken characters are read as \ufffd (the first in line 3)"]
+    assert "encoding:" not in text
+
+
+HALVES: dict[str, tuple[bytes, str]] = {
+    "escaped": (rb'[{"id": "c0", "file": "0.ogg", "text": "a \ud83d", "label": 1, "split": "train"}', "h.json"),
+    "low half": (rb'[{"id": "c0", "file": "0.ogg", "text": "a \ude00", "label": 1, "split": "train"}', "h.json"),
+    "NUL": (rb'[{"id": "c0", "file": "0.ogg", "text": "a \u0000", "label": 1, "split": "train"}', "h.json"),
+    "a line": (rb'{"id": "c0", "file": "0.ogg", "text": "a \ud83d", "label": 1, "split": "train"}', "h.jsonl"),
+    "in its bytes": (b"id,file,text,label,split\nc0,0.ogg,a \xed\xa0\xbd,1,train\n", "h.csv"),
+    "a NUL byte": (b"id,file,text,label,split\nc0,0.ogg,a \0,1,train\n", "h.csv"),
+}
+
+
+@pytest.mark.parametrize("kind", HALVES)
+def test_half_a_character(opened: Open, kind: str) -> None:
+    """A whole pair stays an emoji, escaped or as bytes of its halves."""
+    content, name = HALVES[kind]
+    entries = [
+        f'{{"id": "c{n}", "file": "{n}.ogg", "text": "\\ud83d\\ude00", "label": 1, "split": "{split}"}}'
+        for n, split in ((1, "valid"), (2, "test"))
+    ]
+    if name == "h.json":
+        content += f", {entries[0]}, {entries[1]}]".encode()
+    elif name == "h.jsonl":
+        content += "\n".join(["", *entries]).encode()
+    else:
+        content += b"c1,1.ogg,\xed\xa0\xbd\xed\xb8\x80,1,valid\nc2,2.ogg,\xf0\x9f\x98\x80,1,test\n"
+    by_hand, guessed, _ = opened(content, name)
+    for corpus in (by_hand, guessed):
+        assert corpus.clips["text"].tolist() == ["a \ufffd", "😀", "😀"]
+    where = {"h.json": "entry 1", "h.jsonl": "line 1", "h.csv": "line 2"}[name]
+    assert f"{name}: half a character, or a character 0, is read as \ufffd in 1 cells (the first: {where}, 'text')" in (
+        by_hand.notes
+    )
+
+
+def test_half_a_character_anywhere_else(folder: Path) -> None:
+    """In names of entries and columns, in paths and in labels."""
+    (folder / "h.json").write_bytes(rb'{"k\ud83d": {"fi\udc00le": "0\ud83d.ogg", "label": "\udfff", "text": "x"}}')
+    columns = {"clip_id": "key", "media": "fi\ufffdle", "text": "text", "label": "label"}
+    described = {"root": str(folder), "tables": [{"file": "h.json"}], "columns": columns}
+    with pytest.raises(UserError, match=r"none of the 1 recordings is there .*/0\ufffd\.ogg"):
+        read_corpus(parse(Dataset, described, "hand.yaml"))
+    (folder / "0\ufffd.ogg").touch()
+    corpus = read_corpus(parse(Dataset, described, "hand.yaml"))
+    assert corpus.clips[["clip_id", "label"]].to_numpy().tolist() == [["k\ufffd", "\ufffd"]]
+    assert clean("\ud83d\ude00 \ude00\ud83d") == "😀 \ufffd\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("label", "number"),
+    [("-1,5", "-1.5"), ("1,0", "1.0"), ("\u22121.5", "-1.5"), ("\u20132", "-2"), (",5", ".5"), ("+0,25", "+0.25")],
+)
+def test_labels_with_a_decimal_comma(opened: Open, label: str, number: str) -> None:
+    table = b"\xef\xbb\xbf" + semicolons(HEADER + ROWS).replace("-1;train", f"{label};train").encode()
+    by_hand, _, text = opened(table, delimiter=";")
+    assert by_hand.clips["label"].tolist() == [number, "0", "1"]
+    assert by_hand.notes == [
+        f"1 of 3 labels are written with a comma or another sign, such as {label!r}, which is read as {number}"
+    ]
+    assert "task: {kind: intensity" in text
+
+
+def test_thousands(folder: Path) -> None:
+    assert plain_numbers("1.234,5") == plain_numbers("1,234.5") == plain_numbers("1\u202f234.5") == ["1234.5"]
+    assert plain_numbers("1'000") == ["1000"] and plain_numbers("1,234,567") == ["1234567"]
+    assert plain_numbers("1,234") == ["1.234", "1234"]
+    assert [plain_numbers(text) for text in ("1,2,3", "", "a", "1.2.3", "1,2 3")] == [[]] * 5
+    rows = semicolons("id,file,label,split\n") + "a;0.ogg;1,234;train\nb;1.ogg;7;valid\nc;2.ogg;8;test\n"
+    (folder / "t.csv").write_text(rows)
+    described = {"root": str(folder), "tables": [{"file": "t.csv", "delimiter": ";"}], "prompt": "?"}
+    described |= {"columns": COLUMNS | {"text": None}, "text_from": "asr", "split": {"by": "split"}}
+    task = {"kind": "intensity", "low": 0, "high": 10}
+    assert read_corpus(parse(Dataset, described | {"task": task}, "x")).clips["label"].tolist()[0] == "1.234"
+    with pytest.raises(UserError, match=r"line 2 \(a\): label = '1,234' may be 1\.234 or 1234; write it with a point"):
+        read_corpus(parse(Dataset, described | {"task": task | {"high": 5000}}, "x"))
+
+
+def test_long_cells(opened: Open) -> None:
+    table = HEADER.replace("\r", ",landmarks\r") + ROWS.replace("\r", f',"{"0.1, " * 40_000}"\r')
+    by_hand, guessed, _ = opened(table)
+    assert by_hand.clips["text"].tolist() == guessed.clips["text"].tolist() == TEXTS
+
+
+QUOTES: dict[str, tuple[str, str, list[str], str]] = {
+    "as characters, tabs": (
+        "t.tsv",
+        tabs(HEADER) + 'c0\t0.ogg\t"Well, I told you so.\t-1\ttrain\nc1\t1.ogg\the said "no" twice\t0\tvalid\n'
+        'c2\t2.ogg\t"Really?" she asked\t1\ttest\n',
+        ['"Well, I told you so.', 'he said "no" twice', '"Really?" she asked'],
+        "its quotation marks do not enclose cells, and are read as characters",
+    ),
+    "that would swallow a row": (
+        "t.tsv",
+        tabs(HEADER) + 'c0\t0.ogg\t"Well\t-1\ttrain\nc1\t1.ogg\tfine"\t0\tvalid\nc2\t2.ogg\tno\t1\ttest\n',
+        ['"Well', 'fine"', "no"],
+        "its quotation marks do not enclose cells, and are read as characters",
+    ),
+    "after backslashes": (
+        "t.csv",
+        HEADER
+        + 'c0,0.ogg,"he said \\"no\\", twice",-1,train\nc1,1.ogg,"a ""b""",0,valid\nc2,2.ogg,"\\"so\\"",1,test\n',
+        ['he said "no", twice', 'a "b"', '"so"'],
+        'a backslash and a quotation mark (\\") are read as the quotation mark alone',
+    ),
+    "both": (
+        "t.csv",
+        HEADER + 'c0,0.ogg,"a, b",-1,train\nc1,1.ogg,"Really?" she asked,0,valid\nc2,2.ogg,it is 5" long,1,test\n',
+        ["a, b", '"Really?" she asked', 'it is 5" long'],
+        "quotation marks that do not enclose a whole cell are read as characters",
+    ),
+    "doubled, over two lines": (
+        "t.csv",
+        HEADER + 'c0,0.ogg,"two\nlines, ""so""",-1,train\nc1,1.ogg,5" long,0,valid\nc2,2.ogg,"",1,test\n',
+        ['two\nlines, "so"', '5" long', ""],
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", QUOTES)
+def test_quotation_marks(opened: Open, kind: str) -> None:
+    name, table, texts, note = QUOTES[kind]
+    by_hand, guessed, _ = opened(table, name)
+    assert by_hand.clips["text"].tolist() == guessed.clips["text"].tolist() == texts
+    assert by_hand.notes == ([f"{name}: {note}"] if note else [])
+
+
+def test_a_quotation_mark_that_stays_open(opened: Open) -> None:
+    with pytest.raises(UserError, match=r"t\.csv: line 3: quotation marks that do not close .*\"he said \"\"no\"\"\""):
+        opened(HEADER + 'c0,0.ogg,x,1,train\nc1,"1.ogg,y,z,1,valid\nc2,2.ogg,z,1,test\n')
+    with pytest.raises(UserError, match="cut off within a quoted cell of its last line"):
+        opened(HEADER + 'c0,0.ogg,x,1,"tra')
+
+
+def test_lines_above_the_names(opened: Open) -> None:
+    with pytest.raises(UserError, match=r"its first line names 1 of 5 columns \(My study\); delete what stands above"):
+        opened("My study,,,,\n" + HEADER + ROWS)
+
+
+@pytest.mark.parametrize("path", ["Raw\\v{}\\x.ogg", ".\\Raw\\v{}\\x.ogg", "Raw\\\\v{}\\\\x.ogg"])
+def test_backslashes(opened: Open, folder: Path, path: str) -> None:
+    """Labels that are found in the paths too tempt to make paths of them."""
+    rows = ""
+    for n, split in enumerate(("train", "valid", "test")):
+        (folder / f"Raw/v{n}").mkdir(parents=True)
+        (folder / f"Raw/v{n}/x.ogg").touch()
+        rows += f"c{n},{path.format(n)},so,{n},{split}\r\n"
+    by_hand, guessed, text = opened(HEADER + rows)
+    assert all(Path(media).is_file() for corpus in (by_hand, guessed) for media in corpus.clips["media"])
+    assert any(note.startswith("3 paths have backslashes, such as ") for note in by_hand.notes)
+    assert yaml.safe_load(text)["columns"]["media"] == "file"
+
+
+def test_backslashes_do_not_lead_out(opened: Open) -> None:
+    with pytest.raises(UserError, match=r"file = '\.\./\.\./x\.ogg' leads out of the corpus's folder"):
+        opened(HEADER + ROWS.replace("0.ogg", "..\\..\\x.ogg"))
+
+
+@pytest.mark.parametrize("name", ["label", "label_T", "Sentiment", "video label", "emotion", "score"])
+def test_no_path_is_made_of_a_label(folder: Path, name: str) -> None:
+    (folder / "t.csv").write_text(f"who,{name},text\nx,0,hi\ny,1,ho\nz,2,hu\n")
+    text = new("mine", folder)
+    assert "# not used: t.csv: no column tells which media file is meant" in text
+    assert "{" + name not in text
+
+
+def test_mixed_endings_under_one_template(folder: Path) -> None:
+    for path in ("Raw/v1/1.avi", "Raw/v1/2.mp4", "Raw/v2/1.MP4"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+    (folder / "Raw/v1/1.txt").touch()  # no recording
+    (folder / "t.csv").write_text("video,clip,text\nv1,1,so\nv1,2,it\nv2,1,is\n")
+    text = new("mine", folder)
+    described = yaml.safe_load(text) | HEARD
+    assert described["columns"]["media"] == "Raw/{video}/{clip}"
+    corpus = read_corpus(parse(Dataset, described, "guess.yaml"))
+    assert [Path(media).name for media in corpus.clips["media"]] == ["1.avi", "2.mp4", "1.MP4"]
+    assert corpus.notes == ["3 paths have no ending; files with .MP4, .avi, .mp4 were found for them"]
+    (folder / "Raw/v1/2.wav").touch()
+    with pytest.raises(UserError, match=r"t\.csv: line 3: 'Raw/v1/2' has no ending, and may be 2\.mp4 or 2\.wav"):
+        read_corpus(parse(Dataset, described, "guess.yaml"))
+
+
+def test_an_ending_that_all_share_is_kept(folder: Path) -> None:
+    (folder / "t.csv").write_text("name,text\n0,so\n1,it\n2,is\n")
+    assert yaml.safe_load(new("mine", folder))["columns"]["media"] == "{name}.ogg"
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [("", None), ("hello", None), ("the dog and the cat", "en"), ("Это хорошо", "ru"), ("Це дуже добре, їжак", "uk"),
+     ("もの凄い話", "ja"), ("很好", "zh"), ("좋아", "ko"), ("ça ne va pas très bien", "fr"), ("det är jag", "sv")],
+)  # fmt: skip
+def test_languages(text: str, language: str | None) -> None:
+    assert guess_language(text) == language
+
+
+def test_short_tables_show_what_else_they_could_be() -> None:
+    best, second = rank_encodings((HEADER + "c0,0.ogg,太棒了,1,train").encode("gbk"))[:2]
+    assert (best.encoding, best.example) == ("gb18030", "太棒了")
+    assert second.encoding != "gb18030" and second.score < best.score
