@@ -20,7 +20,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mse.backbones.answers import AnswerTree
 from mse.backbones.load import layer_configs, load_backbone, load_config, require_attention
-from mse.backbones.reader import Context, Reader, growing_cache, padded
+from mse.backbones.reader import Context, Layers, Reader, growing_cache, padded
 from mse.backbones.texts import ReadTexts
 from mse.backbones.wording import Wording
 from mse.config import Backbone
@@ -82,7 +82,7 @@ class FrozenLLM:
             )
         self.answers = AnswerTree(words.legal_ids)
         self._closing = self._inputs([words.closing])  # (1, L, d + p)
-        self._opening: list[tuple[Tensor, Tensor]] = []  # (1, heads, L, head width)
+        self._opening: Layers = []  # (1, heads, L, head width)
         if words.opening:
             whole = torch.ones(1, len(words.opening), dtype=torch.bool, device=self.device)
             self._opening = self.reader.read(Context([], self._inputs([words.opening]), whole))
@@ -158,7 +158,7 @@ class FrozenLLM:
         if self.words.around.placement == "after_text":
             self.texts.keep([tuple(self._before(text)) for text in [*texts, ""]], batch_size)  # "": a text left out
 
-    def _read_texts(self, ids: Sequence[tuple[int, ...]]) -> list[tuple[Tensor, Tensor]]:
+    def _read_texts(self, ids: Sequence[tuple[int, ...]]) -> Layers:
         """Keys and values of token sequences after the opening, padded on the left."""
         embeddings, mask = padded([self._inputs([row])[0] for row in ids])
         opened = torch.ones(len(ids), len(self.words.opening), dtype=torch.bool, device=self.device)

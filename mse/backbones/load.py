@@ -17,6 +17,7 @@ from mse.backbones.checkpoint import read_json
 from mse.config import Backbone
 from mse.errors import UserError
 
+CPU = torch.device("cpu")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}  # layers that keep keys and values alone
 # Masks and tables of positions, which old checkpoints hold beside the weights; they are computed.
@@ -171,7 +172,7 @@ def load_layer_by_layer(folder: Path, unused: str) -> Any:
     Raises:
         UserError: as `load_model`.
     """
-    from accelerate.hooks import attach_align_device_hook, remove_hook_from_submodules
+    from accelerate.hooks import attach_align_device_hook, remove_hook_from_module, remove_hook_from_submodules
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     # In its own dtype, or transformers would convert, and so hold, all of it at once.
@@ -182,13 +183,12 @@ def load_layer_by_layer(folder: Path, unused: str) -> Any:
     loaders = [each.weights_map for hook in hooks for each in getattr(hook, "hooks", [hook])]
     weights = next(loader.dataset for loader in loaders if loader is not None)
     remove_hook_from_submodules(model)
-    model = computing_on(CPU, model)
-    if any(parameter.dtype in (torch.bfloat16, torch.float16) and parameter.ndim > 2 for parameter in model.parameters()):
-        model.float()
+    model = computing_on(CPU, model) if _can_widen(model) else model.float()  # the latter when a layer is loaded
     whole = {type(part).__name__ for part in model.modules() if isinstance(part, GradientCheckpointingLayer)}
-    attach_align_device_hook(
-        model, CPU, offload=True, weights_map=weights, preload_module_classes=sorted(whole | set(model._no_split_modules))
-    )
+    attach_align_device_hook(model, CPU, offload=True, weights_map=weights, preload_module_classes=sorted(whole))
+    table = model.get_input_embeddings()  # stays: some models ask it where it lies
+    table._hf_hook.pre_forward(table)
+    remove_hook_from_module(table)
     return model
 
 
@@ -235,20 +235,25 @@ def computing_on(device: torch.device, model: Any) -> Any:
         device: where it lies.
         model: frozen; changed in place.
     """
-    large = {id(parameter) for parameter in model.parameters() if parameter.ndim > 1 and parameter.is_floating_point()}
-    linear: list[Any] = [part for part in model.modules() if type(part) is nn.Linear]
-    embeddings = [part for part in model.modules() if isinstance(part, nn.Embedding)]
     narrow = any(parameter.dtype in (torch.bfloat16, torch.float16) for parameter in model.parameters())
-    if device.type == "cuda" or not narrow or large - {id(part.weight) for part in [*linear, *embeddings]}:
+    if device.type == "cuda" or not narrow or not _can_widen(model):
         return model
-    for layer in linear:
-        layer.forward = partial(_widened, layer)
-    for embedding in embeddings:
-        embedding.register_forward_hook(lambda _, __, embedded: embedded.float())
+    for part in model.modules():
+        if type(part) is nn.Linear:
+            part.forward = partial(_widened, part)
+        elif isinstance(part, nn.Embedding):
+            part.register_forward_hook(lambda _, __, embedded: embedded.float())
     for parameter in model.parameters():
         if parameter.ndim == 1 and parameter.is_floating_point():
             parameter.data = parameter.data.float()
     return model
+
+
+def _can_widen(model: Any) -> bool:
+    """Whether all large weights are those of linear layers and embeddings."""
+    large = {id(parameter) for parameter in model.parameters() if parameter.ndim > 1 and parameter.is_floating_point()}
+    known = [part for part in model.modules() if type(part) is nn.Linear or isinstance(part, nn.Embedding)]
+    return not large - {id(part.weight) for part in known}
 
 
 def _widened(layer: nn.Linear, values: Tensor) -> Tensor:

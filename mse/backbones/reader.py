@@ -13,6 +13,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from mse.backbones.answers import AnswerTree
 from mse.errors import UserError
 
+Layers = list[tuple[Tensor, Tensor]]  # keys and values by layer, (B, heads, L, head width)
 CACHE_NAMES = ("cache", "past_key_values")  # of the argument, in transformers from 5.24 and before
 
 
@@ -26,7 +27,7 @@ class Context:
         mask: of both, False for padding, shape (B, L0 + L).
     """
 
-    past: list[tuple[Tensor, Tensor]]
+    past: Layers
     embeddings: Tensor
     mask: Tensor
 
@@ -68,8 +69,8 @@ class Reader:
         if getattr(config, "hidden_size_per_layer_input", None):
             self._by_layer = next(part for part in model.modules() if hasattr(part, "get_per_layer_inputs"))
             self._layers = int(config.num_hidden_layers)
-        self._padding = config.pad_token_id or 0
-        self.width = int(self.embedding(torch.zeros(1, dtype=torch.long, device=model.device)).shape[-1])
+        self._padding = getattr(config, "pad_token_id", None) or 0
+        self.width = int(self.embedding.weight.shape[-1])
 
     def inputs(self, ids: Tensor) -> Tensor:
         """What is read for tokens (...), shape (..., d + p)."""
@@ -90,7 +91,7 @@ class Reader:
         return added.flatten(start_dim=-2)  # (..., layers x width) -> (..., p)
 
     @torch.no_grad()
-    def read(self, context: Context) -> list[tuple[Tensor, Tensor]]:
+    def read(self, context: Context) -> Layers:
         """Keys and values of a context, by layer: (B, heads, L0 + L, head width)."""
         cache = _cache(context, DynamicLayer)
         self.forward(context.embeddings, context.mask, cache, 1)
