@@ -42,7 +42,9 @@ def check(folder: Path) -> None:
             reader = Reader(model)
             with suppress(UserError):  # old architectures can't, and hold all weights until the gradient is known
                 recompute_layers(model)
-            opening = reader.read(Context([], reader.inputs(_ids([START])), torch.ones(1, len(START), dtype=torch.bool)))
+            opening = reader.read(
+                Context([], reader.inputs(_ids([START])), torch.ones(1, len(START), dtype=torch.bool))
+            )
             _require_same_numbers(reader, opening)
             _require_gradient(reader, opening)
         except UserError as e:

@@ -240,7 +240,7 @@ def computing_on(device: torch.device, model: Any) -> Any:
         return model
     for part in model.modules():
         if type(part) is nn.Linear:
-            part.forward = partial(_widened, part)
+            part.forward = partial(_widened, part)  # type: ignore[method-assign]
         elif isinstance(part, nn.Embedding):
             part.register_forward_hook(lambda _, __, embedded: embedded.float())
     for parameter in model.parameters():
