@@ -62,8 +62,10 @@ def commands() -> Iterator[list[str]]:
 
 
 def run(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from mse.cli import main; main()", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    """Run a command; what libraries say goes to logs/COMMAND.log."""
+    (folder / "logs").mkdir(exist_ok=True)
+    command = [sys.executable, "-c", "from mse.cli import main; main()", "--log", f"logs/{arguments[0]}.log"]
+    done = subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -110,8 +112,9 @@ def trained(
     torch.manual_seed(0)
     AutoModel.from_config(CONFIGS["wav2vec2-base"]).save_pretrained(folder / "resources/models/speech")
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder / "resources/models/speech")
-    for arguments in commands():
-        run(folder, arguments)
+    said = [run(folder, arguments) for arguments in commands()]
+    said.append(run(folder, ["predict", "talk.mp4", "--adapter", "adapter"]))
+    (folder / "terminal.txt").write_text("".join(done.stdout + done.stderr for done in said))
     return folder
 
 

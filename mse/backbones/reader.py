@@ -141,14 +141,16 @@ class Reader:
             at, mask = _positions(mask)[:, -inputs.shape[1] :], mask.long()
         elif self.model.config.get_text_config()._attn_implementation == "eager":  # which adds its mask
             mask = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, torch.finfo(torch.float32).min)
-        given: dict[str, Any] = {"inputs_embeds": inputs, self._cache_name: cache}
-        if self._by_layer is not None:
-            given["inputs_embeds"] = inputs[..., : self.width]
-            given["per_layer_inputs"] = inputs[..., self.width :].unflatten(-1, (self._layers, -1))
-        read: Tensor = self.model(
-            **given, attention_mask=mask, position_ids=at, use_cache=True, logits_to_keep=logits
-        ).logits
+        given: dict[str, Any] = {self._cache_name: cache, "use_cache": True, "logits_to_keep": logits}
+        read: Tensor = self.model(**self.arguments(inputs), attention_mask=mask, position_ids=at, **given).logits
         return read[:, -logits:]  # old architectures give them all
+
+    def arguments(self, inputs: Tensor) -> dict[str, Tensor]:
+        """The model's arguments for inputs (B, L, d + p)."""
+        if self._by_layer is None:
+            return {"inputs_embeds": inputs}
+        by_layer = inputs[..., self.width :].unflatten(-1, (self._layers, -1))
+        return {"inputs_embeds": inputs[..., : self.width], "per_layer_inputs": by_layer}
 
 
 class ReadOnlyLayer(DynamicLayer):
