@@ -67,7 +67,7 @@ class Reader:
         config = model.config.get_text_config()
         self._by_layer: Any = None
         if getattr(config, "hidden_size_per_layer_input", None):
-            self._by_layer = next(part for part in model.modules() if hasattr(part, "get_per_layer_inputs"))
+            self._by_layer = next((part for part in model.modules() if hasattr(part, "get_per_layer_inputs")), None)
             self._layers = int(config.num_hidden_layers)
         self._padding = getattr(config, "pad_token_id", None) or 0
         self.width = int(self.embedding.weight.shape[-1])
