@@ -118,6 +118,19 @@ def trained(
     return folder
 
 
+def test_terminal_has_our_own_lines_alone(trained: Path) -> None:
+    """Every stage, training, answering and predicting: no word of a library, from Python or from native code."""
+    lines = (trained / "terminal.txt").read_text().splitlines()
+    assert "a face in 100.0 % of the pictures of 6 clips" in lines and "words recognised" in lines
+    library = re.compile(
+        r"^[IWEF]\d{4} |^(INFO|WARNING|ERROR)\b|Warning\b|deprecat|XNNPACK|^\[\w+\]|site-packages|\(MSG\)|it/s\]", re.I
+    )
+    assert not [line for line in lines if library.search(line)]
+    logs = {path.stem: path.read_text() for path in (trained / "logs").iterdir()}
+    assert {"acoustic", "facial", "transcribe", "train", "answer", "predict"} <= set(logs)
+    assert "past_key_values" not in logs["train"] + logs["answer"]  # as transformers calls it no more
+
+
 @pytest.fixture(scope="module")
 def predictor(trained: Path) -> Predictor:
     return Predictor(trained / "adapter", models=trained / "resources/models")

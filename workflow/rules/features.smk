@@ -156,8 +156,8 @@ rule quality:
         "Judging the clips of {wildcards.dataset}"
     shell:
         "mse --log {log:q} quality --manifest {input.manifest:q} {params.stages:q} {params.sets:q}"
-        " --text-from {params.text}"
-        " --language {params.language} --out {output:q} --settings {params.settings:q} 2>&1 | tee -a {log:q}"
+        " --text-from {params.text} --language {params.language} --out {output:q}"
+        " --settings {params.settings:q} 2>&1 | tee -a {log:q}"
 
 
 rule assemble:

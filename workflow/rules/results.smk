@@ -26,9 +26,8 @@ rule score:
         "Scoring {wildcards.dataset} with {wildcards.backbone}"
     shell:
         "mse --log {log:q} score {input.predictions:q} {input.beside:q} --dataset {input.dataset:q}"
-        " --out {output.metrics:q}"
-        " --intervals {output.intervals:q} --decoding {params.decoding} --samples {params.samples}"
-        " 2>&1 | tee -a {log:q}"
+        " --out {output.metrics:q} --intervals {output.intervals:q} --decoding {params.decoding}"
+        " --samples {params.samples} 2>&1 | tee -a {log:q}"
 
 
 use rule score as score_ablations with:
