@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mse.adapter import MSEAdapter
-from mse.backbones.llm import Context, FrozenLLM
+from mse.backbones.llm import FrozenLLM
+from mse.backbones.reader import Context
 from mse.config import Decoding, Intensity, Task
 from mse.data import Batch, Clips, collate
 from mse.errors import UserError

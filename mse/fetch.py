@@ -25,7 +25,7 @@ from mse.backbones.checkpoint import Checkpoint
 from mse.backbones.places import FETCHED, NATIVE, how_to_get
 from mse.config import Backbone, Section, parse, read_yaml
 from mse.errors import UserError
-from mse.progress import say
+from mse.progress import DownloadBar, say
 
 MARK = FETCHED
 # A model of a hub that no registry names. In the name of its folder two hyphens, which a hub allows in no name, stand
@@ -262,7 +262,7 @@ def _snapshot(what: str, hub: str, revision: str | None, patterns: Sequence[str]
     from huggingface_hub.errors import GatedRepoError
 
     try:
-        return Path(snapshot_download(hub, revision=revision, allow_patterns=list(patterns)))
+        return Path(snapshot_download(hub, revision=revision, allow_patterns=list(patterns), tqdm_class=DownloadBar))
     except GatedRepoError as e:
         raise UserError(
             f"{what}: the repository {hub} asks for an agreement. Accept its licence at "

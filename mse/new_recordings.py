@@ -6,7 +6,6 @@ torch: the stages run in processes that start faster without.
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -129,7 +128,7 @@ def _workers(log: Path) -> Iterator[Callable[..., "Future[Any]"]]:
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # as Snakemake has it for these stages
     # Spawned: MediaPipe's and torch's threads do not survive a fork.
-    pool = ProcessPoolExecutor(PROCESSES, get_context("spawn"), _apart, (log,))
+    pool = ProcessPoolExecutor(PROCESSES, get_context("spawn"), _apart, (log, progress.SharedTerminal()))
     try:
         yield pool.submit
     except BrokenProcessPool as e:
@@ -141,12 +140,12 @@ def _workers(log: Path) -> Iterator[Callable[..., "Future[Any]"]]:
         os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
 
 
-def _apart(log: Path) -> None:
-    """Progress still goes to standard error, what C++ libraries write there to a log."""
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+def _apart(log: Path, terminal: progress.SharedTerminal) -> None:
+    """Progress goes to the terminal, what libraries write to standard error to a log."""
+    progress.take_terminal(terminal)
     progress.bars = False
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(handle, 2)
+    os.dup2(handle, progress.STDERR)
     os.close(handle)
 
 

@@ -8,13 +8,13 @@ SPEECH_MODEL_THREADS = 2  # part of what makes numbers reproducible, as one thre
 
 STAGES = {
     "demo": 1,
-    "manifest": 2,
-    "cut": 2,
+    "manifest": 3,
+    "cut": 3,
     "import": 2,
-    "segment": 3,
+    "segment": 4,
     "acoustic": 4,
-    "facial": 3,
-    "transcribe": 2,
+    "facial": 4,
+    "transcribe": 3,
     "quality": 3,
     "assemble": 5,
     "convert": 1,

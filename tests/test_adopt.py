@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -143,3 +144,128 @@ def test_architecture_that_can_t_be_padded_is_refused(tmp_path: Path, tiny_llm: 
         convert(tmp_path / "bert", tmp_path / "out")
     with pytest.raises(UserError, match="mpt: MptForCausalLM takes no positions of tokens, so that padding would"):
         convert(tmp_path / "mpt", tmp_path / "out")
+
+
+# --- masks and tables beside the weights ---
+
+TRIANGLE = torch.ones(32, 32).tril()[None, None]
+OLD: dict[str, tuple[dict[str, Any], dict[str, torch.Tensor]]] = {
+    "gpt_neox": (
+        {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96},
+        {
+            "gpt_neox.layers.{i}.attention.bias": TRIANGLE.to(torch.uint8),
+            "gpt_neox.layers.{i}.attention.masked_bias": torch.tensor(-1e9),
+            "gpt_neox.layers.{i}.attention.rotary_emb.inv_freq": torch.ones(2),
+        },
+    ),
+    "gptj": (
+        {"n_embd": 64, "n_layer": 2, "n_head": 4, "rotary_dim": 8, "n_positions": 32},
+        {
+            "transformer.h.{i}.attn.bias": TRIANGLE.to(torch.uint8),
+            "transformer.h.{i}.attn.masked_bias": torch.tensor(-1e9, dtype=torch.float16),
+        },
+    ),
+    "gpt_neo": (
+        {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]},
+        {
+            "transformer.h.{i}.attn.attention.bias": TRIANGLE.to(torch.uint8),
+            "transformer.h.{i}.attn.attention.masked_bias": torch.tensor(-1e9),
+        },
+    ),
+    "codegen": (
+        {"n_embd": 64, "n_layer": 2, "n_head": 4, "rotary_dim": 8, "n_positions": 32, "n_ctx": 32},
+        {"transformer.h.{i}.attn.causal_mask": TRIANGLE.bool()},
+    ),
+    "gpt2": ({"n_embd": 64, "n_layer": 2, "n_head": 4}, {"h.{i}.attn.bias": TRIANGLE.to(torch.int8)}),
+    "llama": (
+        {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96},
+        {"model.layers.{i}.self_attn.rotary_emb.inv_freq": torch.ones(8, dtype=torch.float64)},
+    ),
+    "opt": (
+        {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 96, "word_embed_proj_dim": 64},
+        {"model.decoder.position_ids": torch.arange(32)[None]},
+    ),
+}
+
+
+def old_checkpoint(folder: Path, tiny_llm: Path, kind: str) -> dict[str, torch.Tensor]:
+    """Save a tiny LLM in the way of years ago; returns its tensors, masks and tables among them."""
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    sizes, buffers = OLD[kind]
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[kind](vocab_size=258, initializer_range=0.2, bos_token_id=0, eos_token_id=1, **sizes)
+    model = AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_llm / name, folder)
+    tensors = load_file(folder / "model.safetensors")
+    if kind == "gpt2":  # as it was published
+        tensors = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+    return tensors | {name.format(i=i): value.clone() for i in range(2) for name, value in buffers.items()}
+
+
+def save_as(folder: Path, tensors: dict[str, torch.Tensor], form: str) -> None:
+    (folder / "model.safetensors").unlink()
+    if form == "safetensors":
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    elif form == "pickle":
+        torch.save(tensors, folder / "pytorch_model.bin")
+    elif form == "old pickle":
+        torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    else:
+        names = sorted(tensors)
+        shards = {f"pytorch_model-0000{n}-of-00003.bin": names[n - 1 :: 3] for n in (1, 2, 3)}
+        for file, part in shards.items():
+            torch.save({name: tensors[name] for name in part}, folder / file)
+        index = {"weight_map": {name: file for file, part in shards.items() for name in part}}
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        *((kind, "safetensors") for kind in OLD),
+        *((kind, "pickle") for kind in ("gpt_neox", "gptj", "gpt_neo", "gpt2")),
+        ("gptj", "old pickle"),
+        ("gpt_neox", "shards"),
+    ],
+)
+def test_masks_beside_the_weights_are_passed_over(tmp_path: Path, tiny_llm: Path, kind: str, form: str) -> None:
+    tensors = old_checkpoint(tmp_path / "plain", tiny_llm, kind)
+    shutil.copytree(tmp_path / "plain", tmp_path / "old")
+    save_as(tmp_path / "old", tensors, form)
+    convert(tmp_path / "old", tmp_path / "out")
+    ids = torch.arange(5, 12)[None]
+    found, expected = (load_model(tmp_path / name, torch.float32)(ids).logits for name in ("out", "plain"))
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "dtype"),
+    [
+        ("gpt_neox", "gpt_neox.layers.1.attention.query_key_value.bias", torch.int8),
+        ("gpt_neox", "gpt_neox.layers.0.attention.dense.weight", torch.uint8),
+        ("gpt2", "h.1.attn.c_attn.bias", torch.uint8),
+        ("gpt2", "h.1.attn.c_attn.weight", torch.float8_e4m3fn),
+        ("llama", "model.layers.0.self_attn.q_proj.qweight", torch.int32),
+        ("llama", "model.layers.0.mlp.up_proj.weight.absmax", torch.uint8),
+    ],
+)
+@pytest.mark.parametrize("form", ["pickle", "safetensors"])
+def test_quantised_weights_are_refused(
+    tmp_path: Path, tiny_llm: Path, kind: str, name: str, dtype: torch.dtype, form: str
+) -> None:
+    tensors = old_checkpoint(tmp_path / "old", tiny_llm, kind)
+    tensors[name] = torch.zeros_like(tensors.get(name, torch.zeros(4, 4))).to(dtype)
+    save_as(tmp_path / "old", tensors, form)
+    with pytest.raises(UserError, match=f"'{name}' holds {dtype}; take the plain checkpoint, not a quantised one"):
+        convert(tmp_path / "old", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_mask_is_left_over(tmp_path: Path, tiny_llm: Path) -> None:
+    tensors = old_checkpoint(tmp_path / "old", tiny_llm, "gpt_neox")
+    save_as(tmp_path / "old", tensors | {"lora.attention.weight": torch.zeros(2)}, "pickle")
+    with pytest.raises(UserError, match=r"1 weights have no place .* the first is lora\.attention\.weight"):
+        convert(tmp_path / "old", tmp_path / "out")

@@ -63,8 +63,10 @@ def commands() -> Iterator[list[str]]:
 
 
 def run(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from mse.cli import main; main()", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    """Run a command; what libraries say goes to logs/COMMAND.log."""
+    (folder / "logs").mkdir(exist_ok=True)
+    command = [sys.executable, "-c", "from mse.cli import main; main()", "--log", f"logs/{arguments[0]}.log"]
+    done = subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -111,9 +113,23 @@ def trained(
     torch.manual_seed(0)
     AutoModel.from_config(CONFIGS["wav2vec2-base"]).save_pretrained(folder / "resources/models/speech")
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder / "resources/models/speech")
-    for arguments in commands():
-        run(folder, arguments)
+    said = [run(folder, arguments) for arguments in commands()]
+    said.append(run(folder, ["predict", "talk.mp4", "--adapter", "adapter"]))
+    (folder / "terminal.txt").write_text("".join(done.stdout + done.stderr for done in said))
     return folder
+
+
+def test_terminal_has_our_own_lines_alone(trained: Path) -> None:
+    """Every stage, training, answering and predicting: no word of a library, from Python or from native code."""
+    lines = (trained / "terminal.txt").read_text().splitlines()
+    assert "a face in 100.0 % of the pictures of 6 clips" in lines and "words recognised" in lines
+    library = re.compile(
+        r"^[IWEF]\d{4} |^(INFO|WARNING|ERROR)\b|Warning\b|deprecat|XNNPACK|^\[\w+\]|site-packages|\(MSG\)|it/s\]", re.I
+    )
+    assert not [line for line in lines if library.search(line)]
+    logs = {path.stem: path.read_text() for path in (trained / "logs").iterdir()}
+    assert {"acoustic", "facial", "transcribe", "train", "answer", "predict"} <= set(logs)
+    assert "past_key_values" not in logs["train"] + logs["answer"]  # as transformers calls it no more
 
 
 @pytest.fixture(scope="module")

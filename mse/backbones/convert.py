@@ -4,10 +4,7 @@ Original ChatGLM2, ChatGLM3 and first-generation Qwen checkpoints are renamed an
 checkpoint in safetensors is linked, one in pickles is copied to safetensors. No code of a checkpoint is ever run.
 """
 
-import inspect
 import json
-import logging
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,17 +15,17 @@ from torch import Tensor
 import mse
 from mse.atomic import replacing_folder
 from mse.backbones.chatglm import ChatGLM
+from mse.backbones.check import check
 from mse.backbones.checkpoint import SINGLES, Checkpoint, read_json
 from mse.backbones.layout import Layout
-from mse.backbones.load import NEVER_LINKED, load_config, load_model, load_tokenizer, require_attention
+from mse.backbones.load import BUFFERS, NEVER_LINKED, load_config, require_attention
 from mse.backbones.places import BESIDE_WEIGHTS, FETCHED, NATIVE
 from mse.backbones.qwen import Qwen
 from mse.errors import UserError
-from mse.progress import say, track
+from mse.progress import track
 
 LAYOUTS: dict[str, type[Layout]] = {layout.model_type: layout for layout in (ChatGLM, Qwen)}
 FLOATS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}  # safetensors' names
-STORED = FLOATS | {torch.int64: "I64", torch.bool: "BOOL"}  # buffers of old checkpoints
 
 Rename = Callable[[str, Tensor], Iterator[tuple[str, Tensor]]]
 
@@ -182,12 +179,18 @@ def _adopt(checkpoint: Checkpoint, out: Path) -> None:
     """Link a native checkpoint; weights in pickles are copied to safetensors.
 
     transformers knows many spellings of names, so only those that it has today are held against config.json here;
-    what is missing or left over shows when the whole is loaded.
+    what is missing or left over shows when the whole is loaded. Masks and tables that old checkpoints hold beside the
+    weights are of any kind, and never read.
     """
     wanted = shapes_of(load_config(checkpoint.folder))
+
+    def keep(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+        if name in wanted or not BUFFERS.fullmatch(name):
+            yield name, tensor
+
     for path in checkpoint.files:
-        for name, tensor in checkpoint.read(path).items():
-            if tensor.dtype not in STORED:
+        for name, tensor in (kept for pair in checkpoint.read(path).items() for kept in keep(*pair)):
+            if tensor.dtype not in FLOATS:
                 raise UserError(
                     f"{path}: {name!r} holds {tensor.dtype}; take the plain checkpoint, not a quantised one"
                 )
@@ -198,7 +201,7 @@ def _adopt(checkpoint: Checkpoint, out: Path) -> None:
         if path.suffix in BESIDE_WEIGHTS and path.is_file() and path.name not in {FETCHED, *indexes, *NEVER_LINKED}:
             (out / path.name).symlink_to(path.resolve())
     if checkpoint.files[0].suffix == ".bin":
-        write_shards(checkpoint, lambda name, tensor: iter([(name, tensor)]), out)
+        write_shards(checkpoint, keep, out)
         return
     index = checkpoint.folder / f"{SINGLES[0]}.index.json"
     for path in [*checkpoint.files, *([index] if len(checkpoint.files) > 1 and index.is_file() else [])]:
@@ -233,54 +236,10 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name in names:
         tensor = tensors[name]
         start, end = end, end + tensor.nbytes
-        header[name] = {"dtype": STORED[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        header[name] = {"dtype": FLOATS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
             file.write(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
-
-
-@torch.inference_mode()
-def check(folder: Path) -> None:
-    """Read a native folder a layer at a time: nothing is missing, and a few tokens are read as an adapter needs it.
-
-    Three tokens stand in a batch with padding after the first, as behind an opening, and with other tokens after them:
-    they must give the same finite numbers, or the architecture can't be read in batches, or sees what comes later.
-
-    Args:
-        folder: what is to be loaded.
-
-    Raises:
-        UserError: it can't be loaded, lacks tensors, computes NaN, or does not read as said.
-    """
-    tokenizer = load_tokenizer(folder)
-    logging.getLogger("accelerate").setLevel(logging.ERROR)  # it would say that layers lie on disk, as they shall
-    with tempfile.TemporaryDirectory() as unused:
-        # In its own dtype, or transformers would convert, and so hold, all of it at once.
-        model = load_model(folder, "auto", device_map={"": "disk"}, offload_folder=unused)
-        rows = model.get_input_embeddings().weight.shape[0]
-        if tokenizer.vocab_size > rows:  # what was added to it above may stand for other than text
-            raise UserError(f"{folder}: the tokenizer has {tokenizer.vocab_size:,} tokens, the weights know {rows:,}")
-        ids = torch.tensor([[5, 0, 0, 7, 6], [5, 7, 6, 8, 9]]) % rows
-        mask = torch.tensor([[1, 0, 0, 1, 1], [1, 1, 1, 1, 1]])
-        if "position_ids" not in inspect.signature(model.forward).parameters:
-            raise UserError(
-                f"{folder}: {type(model).__name__} takes no positions of tokens, so that padding would count; choose "
-                "another LLM"
-            )
-        try:
-            logits = model(ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)).logits.float()
-        except Exception as e:  # whatever an architecture makes of it
-            raise UserError(f"{folder}: {type(model).__name__} can't read tokens at given positions: {e}") from e
-    padded, alone = logits[0, -1], logits[1, 2]
-    if not (torch.isfinite(padded).all() and torch.isfinite(alone).all()):
-        raise UserError(f"{folder}: the model computes NaN or infinity; its weights are damaged")
-    if (padded - alone).square().mean().sqrt() > 0.05 * alone.std():  # bfloat16's rounding is below
-        raise UserError(
-            f"{folder}: {type(model).__name__} reads a padded text otherwise than the same text alone, or sees what "
-            "comes later; choose another LLM"
-        )
-    count = sum(parameter.numel() for parameter in model.parameters())
-    say(f"{type(model).__name__}, {count / 1e9:.2f} billion parameters, {len(tokenizer):,} tokens: reads and writes")

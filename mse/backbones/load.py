@@ -4,6 +4,7 @@ A GPU computes in the weights' dtype. A CPU holds them in it and computes in flo
 bfloat16 it is several hundred times slower in that (backward, AVX2), and with them the numbers would differ.
 """
 
+import re
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +17,14 @@ from mse.backbones.checkpoint import read_json
 from mse.config import Backbone
 from mse.errors import UserError
 
+CPU = torch.device("cpu")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}  # layers that keep keys and values alone
+# Masks and tables of positions, which old checkpoints hold beside the weights; they are computed.
+BUFFERS = re.compile(
+    r"(?:.*\.)?(?:(?:self_)?(?:attn|attention)\.(?:bias|masked_bias|causal_mask|embed_positions|scale_attn)"
+    r"|(?:original_)?inv_freq|(?:cos|sin)(?:_cached)?|position_ids|attn_bias|embed_positions\.weights)"
+)
 NEVER_LINKED = {"adapter_config.json"}  # it may name another repository, from which the library would load
 
 
@@ -54,6 +61,12 @@ def load_config(folder: Path) -> Any:
     return config
 
 
+def layer_configs(config: Any) -> list[Any]:
+    """The configuration of each layer of the language model; some LLMs have layers of several kinds."""
+    text = config.get_text_config()
+    return list(getattr(text, "per_layer_config", None) or [text] * text.num_hidden_layers)
+
+
 def require_attention(config: Any, source: str) -> None:
     """Refuse an LLM whose reading of the opening can't be kept for all clips.
 
@@ -66,7 +79,11 @@ def require_attention(config: Any, source: str) -> None:
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    kinds = set(getattr(config.get_text_config(), "layer_types", None) or ()) - ATTENTION
+    try:
+        text = config.get_text_config()
+    except ValueError as e:  # several
+        raise UserError(f"{source}: a model of several language models, of which none is the one; choose an LLM") from e
+    kinds = set(getattr(text, "layer_types", None) or ()) - ATTENTION
     if kinds or getattr(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], "_is_stateful", False):
         raise UserError(
             f"{source}: an LLM with layers other than attention ({', '.join(sorted(kinds)) or 'a running state'}), "
@@ -131,6 +148,7 @@ def load_model(folder: Path, dtype: torch.dtype | Literal["auto"], **how: Any) -
     finally:
         logging.set_verbosity(shown)
     model, report = loaded
+    report["unexpected_keys"] = [name for name in report["unexpected_keys"] if not BUFFERS.fullmatch(str(name))]
     for keys, what in (
         ("missing_keys", "are missing"),
         ("mismatched_keys", "have another shape than config.json says"),
@@ -142,6 +160,36 @@ def load_model(folder: Path, dtype: torch.dtype | Literal["auto"], **how: Any) -
                 f"{folder}: {len(wrong)} weights {what}, the first is {wrong[0]}; fetch or convert the model again"
             )
     return model.eval().requires_grad_(False)
+
+
+def load_layer_by_layer(folder: Path, unused: str) -> Any:
+    """The model of a folder, whose weights stay on disk: each layer's are in memory only while it computes.
+
+    Args:
+        folder: config.json and safetensors.
+        unused: an empty folder, for weights that transformers stores in another form than they are published in.
+
+    Raises:
+        UserError: as `load_model`.
+    """
+    from accelerate.hooks import attach_align_device_hook, remove_hook_from_module, remove_hook_from_submodules
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    # In its own dtype, or transformers would convert, and so hold, all of it at once.
+    model = load_model(folder, "auto", device_map={"": "disk"}, offload_folder=unused)
+    # What transformers asks for loads each part of a layer by itself, and knows nothing of a layer that computes with
+    # its parts' weights.
+    hooks = [hook for part in model.modules() if (hook := getattr(part, "_hf_hook", None))]
+    loaders = [each.weights_map for hook in hooks for each in getattr(hook, "hooks", [hook])]
+    weights = next(loader.dataset for loader in loaders if loader is not None)
+    remove_hook_from_submodules(model)
+    model = computing_on(CPU, model) if _can_widen(model) else model.float()  # the latter when a layer is loaded
+    whole = {type(part).__name__ for part in model.modules() if isinstance(part, GradientCheckpointingLayer)}
+    attach_align_device_hook(model, CPU, offload=True, weights_map=weights, preload_module_classes=sorted(whole))
+    table = model.get_input_embeddings()  # stays: some models ask it where it lies
+    table._hf_hook.pre_forward(table)
+    remove_hook_from_module(table)
+    return model
 
 
 def load_backbone(folder: Path, backbone: Backbone, device: torch.device) -> Any:
@@ -187,20 +235,25 @@ def computing_on(device: torch.device, model: Any) -> Any:
         device: where it lies.
         model: frozen; changed in place.
     """
-    large = {id(parameter) for parameter in model.parameters() if parameter.ndim > 1 and parameter.is_floating_point()}
-    linear: list[Any] = [part for part in model.modules() if type(part) is nn.Linear]
-    embeddings = [part for part in model.modules() if isinstance(part, nn.Embedding)]
     narrow = any(parameter.dtype in (torch.bfloat16, torch.float16) for parameter in model.parameters())
-    if device.type == "cuda" or not narrow or large - {id(part.weight) for part in [*linear, *embeddings]}:
+    if device.type == "cuda" or not narrow or not _can_widen(model):
         return model
-    for layer in linear:
-        layer.forward = partial(_widened, layer)
-    for embedding in embeddings:
-        embedding.register_forward_hook(lambda _, __, embedded: embedded.float())
+    for part in model.modules():
+        if type(part) is nn.Linear:
+            part.forward = partial(_widened, part)  # type: ignore[method-assign]
+        elif isinstance(part, nn.Embedding):
+            part.register_forward_hook(lambda _, __, embedded: embedded.float())
     for parameter in model.parameters():
         if parameter.ndim == 1 and parameter.is_floating_point():
             parameter.data = parameter.data.float()
     return model
+
+
+def _can_widen(model: Any) -> bool:
+    """Whether all large weights are those of linear layers and embeddings."""
+    large = {id(parameter) for parameter in model.parameters() if parameter.ndim > 1 and parameter.is_floating_point()}
+    known = [part for part in model.modules() if type(part) is nn.Linear or isinstance(part, nn.Embedding)]
+    return not large - {id(part.weight) for part in known}
 
 
 def _widened(layer: nn.Linear, values: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import psutil
 import torch
 from torch import nn
 
-from mse.backbones.load import DTYPES, computing_on, load_config
+from mse.backbones.load import DTYPES, computing_on, layer_configs, load_config
+from mse.backbones.reader import Reader
 from mse.config import Backbone
 from mse.errors import UserError
 from mse.progress import say
@@ -73,10 +74,10 @@ def estimate(
         model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval().requires_grad_(False)
         weights = _weights(model, backbone)
         model = computing_on(device, model)
-        ids = torch.zeros(batch, tokens, dtype=torch.long)
-        read = model.get_input_embeddings()(ids).requires_grad_()
+        reader = Reader(model)
+        read = reader.inputs(torch.zeros(batch, tokens, dtype=torch.long)).requires_grad_()
         try:
-            kept = _kept(model, read)
+            kept = _kept(reader, read)
         except RuntimeError:  # what it computes depends on content, as with experts
             return Estimate(weights, None)
     layers = config.get_text_config().num_hidden_layers
@@ -99,9 +100,9 @@ def _weights(model: Any, backbone: Backbone) -> float:
     return size - sum(weight.nbytes - weight.numel() * QUANTISED[backbone.quantise] for weight in linear)
 
 
-def _kept(model: Any, read: torch.Tensor) -> float:
+def _kept(reader: Reader, read: torch.Tensor) -> float:
     """Bytes of all tensors that a forward pass keeps for its gradient, the weights apart."""
-    weights = {id(parameter.untyped_storage()) for parameter in model.parameters()}
+    weights = {id(parameter.untyped_storage()) for parameter in reader.model.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -110,7 +111,7 @@ def _kept(model: Any, read: torch.Tensor) -> float:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(inputs_embeds=read, use_cache=True, logits_to_keep=1)
+        reader.model(**reader.arguments(read), use_cache=True, logits_to_keep=1)
     return float(sum(storage.nbytes() for key, storage in kept.items() if key not in weights))
 
 
@@ -150,11 +151,12 @@ def of_read_tokens(folder: Path, backbone: Backbone, device: torch.device, token
         device: where it computes.
         tokens: how many.
     """
-    config = load_config(folder).get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    columns = 0
+    for layer in layer_configs(load_config(folder)):
+        heads = getattr(layer, "num_key_value_heads", None) or layer.num_attention_heads
+        columns += heads * (getattr(layer, "head_dim", None) or layer.hidden_size // layer.num_attention_heads)
     size = DTYPES[backbone.dtype].itemsize if device.type == "cuda" else torch.float32.itemsize
-    return float(2 * config.num_hidden_layers * heads * width * size * tokens)
+    return float(2 * columns * size * tokens)
 
 
 def return_freed_memory() -> None:

@@ -6,9 +6,9 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from mse.backbones.reader import Layers
 from mse.progress import say, track
 
-Layers = list[tuple[Tensor, Tensor]]  # keys and values by layer, (B, heads, L, head width)
 Ids = tuple[int, ...]
 
 

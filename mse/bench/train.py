@@ -28,7 +28,7 @@ from mse.config import AdapterSettings, Backbone, TrainSettings
 from mse.data import Batch, ClipDataset, bucketed, collate, task_of
 from mse.errors import UserError
 from mse.labels import label_text
-from mse.progress import say, track
+from mse.progress import SharedTerminal, say, take_terminal, track
 from mse.ready import chosen_device, load_llm, reproducible, wording
 from mse.train import Trainer
 
@@ -80,7 +80,7 @@ def bench_train(job: Job) -> pd.DataFrame:
     beforehand: dict[str, float] = {}
     for side in sides:
         ours, theirs = context.Pipe()
-        worker = context.Process(target=_serve, args=(theirs, job, side), daemon=True)
+        worker = context.Process(target=_serve, args=(theirs, job, side, SharedTerminal()), daemon=True)
         worker.start()
         theirs.close()
         pipes[side], workers = ours, [*workers, worker]
@@ -133,8 +133,9 @@ def _ask(pipe: Connection) -> Any:
     return told
 
 
-def _serve(pipe: Connection, job: Job, side: str) -> None:
+def _serve(pipe: Connection, job: Job, side: str, terminal: SharedTerminal) -> None:
     """A side's process."""
+    take_terminal(terminal)
     try:
         _work(pipe, job, side)
     except UserError as e:

@@ -15,7 +15,7 @@ from PIL import Image
 from mse.browse.clips import Shown
 from mse.errors import describe_error
 from mse.media import MediaError
-from mse.progress import say, track
+from mse.progress import SharedTerminal, say, take_terminal, track
 from mse.video import VideoReader
 
 HEIGHT_PX = 72  # of a thumbnail
@@ -65,7 +65,8 @@ def time_axes(clips: Sequence[Shown], corpus: str, work: Path, model: Path, jobs
     if not asked:
         return {}
     found = {}
-    with ProcessPoolExecutor(min(jobs, len(asked)), mp_context=get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(min(jobs, len(asked)), get_context("spawn"), take_terminal, (SharedTerminal(),))
+    with pool:
         drawn: Iterator[str] = pool.map(_time_axis, *zip(*asked, strict=True))
         for (clip_id, *_), picture in zip(asked, track(drawn, "drawing", len(asked)), strict=True):
             if picture:

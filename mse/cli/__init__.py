@@ -4,33 +4,29 @@ Libraries that the subcommands need are imported inside them, so that `mse --hel
 """
 
 import io
-import os
 import sys
 
 from mse.cli import bench, browse, corpus, features, model, predict, provenance, results, show
 from mse.cli.options import app
 from mse.errors import MISSING_LIBRARY, UserError
+from mse.progress import claim_terminal, terminal
 
 __all__ = ["app", "bench", "browse", "corpus", "features", "main", "model", "predict", "provenance", "results", "show"]
-
-if not sys.stderr.isatty():
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-os.environ.setdefault("GLOG_minloglevel", "2")  # MediaPipe's notes on its delegates
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def main() -> None:
     """Run the command line; a UserError is shown as one message, without a traceback."""
     accept_all_characters()
+    claim_terminal()
     try:
         app()
     except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
+        print(f"error: {e}", file=terminal())
         sys.exit(1)
     except ImportError as e:
         if ".so" not in str(e):
             raise
-        print(f"error: {e}: {MISSING_LIBRARY}", file=sys.stderr)
+        print(f"error: {e}: {MISSING_LIBRARY}", file=terminal())
         sys.exit(1)
 
 

@@ -5,13 +5,27 @@ from typing import Annotated
 
 import typer
 
+from mse.progress import libraries_apart
+
 app = typer.Typer(
-    help="From raw talking-face videos to metric tables. The workflow calls these commands; each works alone.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="File for what libraries say, such as warnings; without it that is dropped."),
+    ] = None,
+) -> None:
+    """From raw talking-face videos to metric tables. The workflow calls these commands; each works alone."""
+    context.with_resource(libraries_apart(log))
+
 
 CORPUS, FEATURES, MODEL, RESULTS = "Corpus", "Features", "Model", "Results"  # panels of the help
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]

@@ -44,7 +44,7 @@ rule demo:
     message:
         "Making the demo corpus"
     shell:
-        "mse demo data/demo --recipe {input.recipe:q} --jobs {threads} 2>&1 | tee {log:q}"
+        "mse --log {log:q} demo data/demo --recipe {input.recipe:q} --jobs {threads} 2>&1 | tee -a {log:q}"
 
 
 # For corpora of long recordings alone (`cut` in the corpus's YAML): what there is, then where utterances lie.
@@ -70,7 +70,7 @@ checkpoint recordings:
     message:
         "Listing the recordings of {wildcards.dataset}"
     shell:
-        "mse manifest {params.dataset:q} --out {output.recordings:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} manifest {params.dataset:q} --out {output.recordings:q} 2>&1 | tee -a {log:q}"
 
 
 rule cut:
@@ -99,8 +99,9 @@ rule cut:
     message:
         "Finding utterances in {wildcards.dataset}, shard {wildcards.shard}"
     shell:
-        "mse cut {input.recordings:q} --shard {wildcards.shard} --out {output:q} --language {params.language}"
-        " --speech {params.speech:q} --settings {params.settings:q} {params.track:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} cut {input.recordings:q} --shard {wildcards.shard} --out {output:q}"
+        " --language {params.language} --speech {params.speech:q} --settings {params.settings:q} {params.track:q}"
+        " 2>&1 | tee -a {log:q}"
 
 
 # Features that others extracted, in place of everything up to the shards.
@@ -128,7 +129,8 @@ checkpoint released:
     message:
         "Importing the released features of {wildcards.dataset}"
     shell:
-        "mse import {params.dataset:q} --name {wildcards.dataset} --out work/{wildcards.dataset} 2>&1 | tee {log:q}"
+        "mse --log {log:q} import {params.dataset:q} --name {wildcards.dataset} --out work/{wildcards.dataset}"
+        " 2>&1 | tee -a {log:q}"
 
 
 checkpoint manifest:
@@ -157,4 +159,5 @@ checkpoint manifest:
     message:
         "Checking the corpus {wildcards.dataset}"
     shell:
-        "mse manifest {params.dataset:q} --out {output.manifest:q} {params.recordings:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} manifest {params.dataset:q} --out {output.manifest:q} {params.recordings:q}"
+        " 2>&1 | tee -a {log:q}"

@@ -26,8 +26,8 @@ rule segment:
     message:
         "Cutting the sound of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
-        "mse segment {input.manifest:q} --shard {wildcards.shard} --dataset {wildcards.dataset}"
-        " --out {output.sound:q} --facts {output.facts:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} segment {input.manifest:q} --shard {wildcards.shard} --dataset {wildcards.dataset}"
+        " --out {output.sound:q} --facts {output.facts:q} --settings {params.settings:q} 2>&1 | tee -a {log:q}"
 
 
 rule acoustic:
@@ -53,8 +53,8 @@ rule acoustic:
     message:
         "Describing the sound of {wildcards.dataset} by {wildcards.set}, shard {wildcards.shard}"
     shell:
-        "mse acoustic {input.sound:q} --out {output:q} --threads {threads}"
-        " --settings {params.settings:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} acoustic {input.sound:q} --out {output:q} --threads {threads}"
+        " --settings {params.settings:q} 2>&1 | tee -a {log:q}"
 
 
 use rule acoustic as speech_model with:
@@ -96,8 +96,8 @@ rule facial:
     message:
         "Describing the faces of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
-        "mse facial {input.facts:q} {input.sound:q} --threads {threads} --out {output:q} --dataset {wildcards.dataset}"
-        " --settings {params.settings:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} facial {input.facts:q} {input.sound:q} --threads {threads} --out {output:q}"
+        " --dataset {wildcards.dataset} --settings {params.settings:q} 2>&1 | tee -a {log:q}"
 
 
 rule transcribe:
@@ -123,8 +123,8 @@ rule transcribe:
     message:
         "Recognising the words of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
-        "mse transcribe {input.sound:q} --out {output:q} --language {params.language:q} --threads {threads}"
-        " --settings {params.settings:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} transcribe {input.sound:q} --out {output:q} --language {params.language:q}"
+        " --threads {threads} --settings {params.settings:q} 2>&1 | tee -a {log:q}"
 
 
 rule quality:
@@ -155,8 +155,9 @@ rule quality:
     message:
         "Judging the clips of {wildcards.dataset}"
     shell:
-        "mse quality --manifest {input.manifest:q} {params.stages:q} {params.sets:q} --text-from {params.text}"
-        " --language {params.language} --out {output:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} quality --manifest {input.manifest:q} {params.stages:q} {params.sets:q}"
+        " --text-from {params.text} --language {params.language} --out {output:q}"
+        " --settings {params.settings:q} 2>&1 | tee -a {log:q}"
 
 
 rule assemble:
@@ -186,6 +187,6 @@ rule assemble:
     message:
         "Assembling {wildcards.dataset}"
     shell:
-        "mse assemble {params.dataset:q} --name {wildcards.dataset} --manifest {input.manifest:q}"
+        "mse --log {log:q} assemble {params.dataset:q} --name {wildcards.dataset} --manifest {input.manifest:q}"
         " --quality {input.quality:q} {params.stages:q} {params.sets:q} {params.extraction:q} --out {output:q}"
-        " --settings {params.settings:q} 2>&1 | tee {log:q}"
+        " --settings {params.settings:q} 2>&1 | tee -a {log:q}"

@@ -23,7 +23,7 @@ rule convert:
     message:
         "Making the LLM {wildcards.backbone} ready"
     shell:
-        "mse backbone convert {params.checkpoint:q} --out $(dirname {output:q}) 2>&1 | tee {log:q}"
+        "mse --log {log:q} backbone convert {params.checkpoint:q} --out $(dirname {output:q}) 2>&1 | tee -a {log:q}"
 
 
 rule train:
@@ -55,10 +55,10 @@ rule train:
     message:
         "Training on {wildcards.dataset} with {wildcards.backbone}{wildcards.variant}, seed {wildcards.seed}"
     shell:
-        "mse train {input.dataset:q} --llm {params.llm:q} --name {wildcards.backbone}"
+        "mse --log {log:q} train {input.dataset:q} --llm {params.llm:q} --name {wildcards.backbone}"
         " --backbone {params.backbone:q} --seed {wildcards.seed} --out $(dirname {output.config:q})"
         " --history {output.history:q} --adapter {params.adapter:q} --settings {params.settings:q}"
-        " 2>&1 | tee {log:q}"
+        " 2>&1 | tee -a {log:q}"
 
 
 rule answer:
@@ -88,9 +88,8 @@ rule answer:
     message:
         "Answering for {wildcards.dataset} with {wildcards.backbone}{wildcards.variant}, seed {wildcards.seed}"
     shell:
-        "mse answer {input.dataset:q} --llm {params.llm:q} --backbone {params.backbone:q}"
-        " --adapter $(dirname {input.adapter:q}) --out {output:q} --settings {params.settings:q}"
-        " 2>&1 | tee {log:q}"
+        "mse --log {log:q} answer {input.dataset:q} --llm {params.llm:q} --backbone {params.backbone:q}"
+        " --adapter $(dirname {input.adapter:q}) --out {output:q} --settings {params.settings:q} 2>&1 | tee -a {log:q}"
 
 
 rule zero_shot:
@@ -118,8 +117,8 @@ rule zero_shot:
     message:
         "Asking {wildcards.backbone} without an adapter about {wildcards.dataset}"
     shell:
-        "mse answer {input.dataset:q} --llm {params.llm:q} --backbone {params.backbone:q}"
-        " --out {output:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} answer {input.dataset:q} --llm {params.llm:q} --backbone {params.backbone:q}"
+        " --out {output:q} --settings {params.settings:q} 2>&1 | tee -a {log:q}"
 
 
 rule linear:
@@ -142,4 +141,4 @@ rule linear:
     message:
         "Fitting a linear model to {wildcards.dataset}"
     shell:
-        "mse linear {input:q} --out {output:q} {params.sets:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} linear {input:q} --out {output:q} {params.sets:q} 2>&1 | tee -a {log:q}"

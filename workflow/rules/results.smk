@@ -25,8 +25,9 @@ rule score:
     message:
         "Scoring {wildcards.dataset} with {wildcards.backbone}"
     shell:
-        "mse score {input.predictions:q} {input.beside:q} --dataset {input.dataset:q} --out {output.metrics:q}"
-        " --intervals {output.intervals:q} --decoding {params.decoding} --samples {params.samples} 2>&1 | tee {log:q}"
+        "mse --log {log:q} score {input.predictions:q} {input.beside:q} --dataset {input.dataset:q}"
+        " --out {output.metrics:q} --intervals {output.intervals:q} --decoding {params.decoding}"
+        " --samples {params.samples} 2>&1 | tee -a {log:q}"
 
 
 use rule score as score_ablations with:
@@ -68,7 +69,7 @@ rule plot_training:
     message:
         "Drawing the training curves of {wildcards.dataset} with {wildcards.backbone}"
     shell:
-        "mse plot training {input:q} --out {output:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} plot training {input:q} --out {output:q} 2>&1 | tee -a {log:q}"
 
 
 rule plot_predictions:
@@ -95,7 +96,8 @@ rule plot_predictions:
     message:
         "Drawing the predictions for {wildcards.dataset} with {wildcards.backbone}"
     shell:
-        "mse plot predictions {input.dataset:q} {input.predictions:q} --out {output:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} plot predictions {input.dataset:q} {input.predictions:q} --out {output:q}"
+        " 2>&1 | tee -a {log:q}"
 
 
 rule plot_quality:
@@ -121,7 +123,7 @@ rule plot_quality:
     message:
         "Drawing the quality of {wildcards.dataset}"
     shell:
-        "mse plot quality {input:q} --out {output:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} plot quality {input:q} --out {output:q} 2>&1 | tee -a {log:q}"
 
 
 rule plot_comparison:
@@ -150,7 +152,7 @@ rule plot_comparison:
     message:
         "Drawing the models of {wildcards.dataset} with {wildcards.backbone} beside each other"
     shell:
-        "mse plot comparison {input:q} --out {output:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} plot comparison {input:q} --out {output:q} 2>&1 | tee -a {log:q}"
 
 
 rule plot_calibration:
@@ -177,7 +179,8 @@ rule plot_calibration:
     message:
         "Drawing how sure {wildcards.backbone} is, and how right, on {wildcards.dataset}"
     shell:
-        "mse plot calibration {input.dataset:q} {input.predictions:q} --out {output:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} plot calibration {input.dataset:q} {input.predictions:q} --out {output:q}"
+        " 2>&1 | tee -a {log:q}"
 
 
 rule plot_labels:
@@ -203,7 +206,7 @@ rule plot_labels:
     message:
         "Drawing the labels of {wildcards.dataset}"
     shell:
-        "mse plot labels {input:q} --out {output:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} plot labels {input:q} --out {output:q} 2>&1 | tee -a {log:q}"
 
 
 rule table_page:
@@ -230,7 +233,7 @@ rule table_page:
     message:
         "Writing the table of {wildcards.dataset} with {wildcards.backbone} as a page"
     shell:
-        "mse table {input.metrics:q} {input.intervals:q} --out {output:q} 2>&1 | tee {log:q}"
+        "mse --log {log:q} table {input.metrics:q} {input.intervals:q} --out {output:q} 2>&1 | tee -a {log:q}"
 
 
 # Clips, answers and what may tell why they are wrong, in one page that needs nothing beside it.
@@ -260,8 +263,8 @@ rule browse:
     message:
         "Putting the clips of {wildcards.dataset} with {wildcards.backbone} into one page"
     shell:
-        "mse browse {input.predictions:q} --corpus {wildcards.dataset} --jobs {threads} --out {output:q}"
-        " 2>&1 | tee {log:q}"
+        "mse --log {log:q} browse {input.predictions:q} --corpus {wildcards.dataset} --jobs {threads} --out {output:q}"
+        " 2>&1 | tee -a {log:q}"
 
 
 # What tells others what an adapter is, in its folder.
@@ -286,5 +289,5 @@ rule card:
     message:
         "Describing the adapter of {wildcards.dataset} with {wildcards.backbone}, seed {wildcards.seed}"
     shell:
-        "mse adapter card $(dirname {output:q}) --metrics {input.metrics:q} --intervals {input.intervals:q}"
-        " 2>&1 | tee {log:q}"
+        "mse --log {log:q} adapter card $(dirname {output:q}) --metrics {input.metrics:q}"
+        " --intervals {input.intervals:q} 2>&1 | tee -a {log:q}"
