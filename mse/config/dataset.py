@@ -45,7 +45,7 @@ class Table(Section):
     )
     encoding: str = Field("utf-8", description="how the file's characters are written")
     delimiter: str | None = Field(
-        None, min_length=1, max_length=1, description="what separates cells; null: a comma, in .tsv a tab"
+        None, min_length=1, max_length=1, description="what separates cells; null: a comma, in .tsv and .tab a tab"
     )
     header: list[ColumnName] = Field(
         [], description="names of the columns of a CSV or TSV file that has no line with them"

@@ -255,6 +255,8 @@ def _clip_id(template: str, column: str | None, values: Mapping[str, list[str]])
         return (
             f"{_quoted(single)} # guess: unique" if single else f"{_quoted(names[0])} # guess: NOT unique; add a column"
         )
+    if len(names) == 1:
+        return f"{_quoted(names[0])} # guess: unique"
     return f"{json.dumps('_'.join(f'{{{name}}}' for name in names), ensure_ascii=False)} # guess: unique together"
 
 
