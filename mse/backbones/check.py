@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from mse.backbones.answers import AnswerTree
 from mse.backbones.llm import recompute_layers
@@ -99,7 +100,8 @@ def _require_gradient(reader: Reader, opening: Layers) -> None:
     ]
     answer = _ids(ANSWERS[:1] * len(TEXTS))
     read = reader.inputs(answer[:, :-1])
-    logits = reader.follow(_context(opening, rows), read, torch.ones_like(read[..., 0], dtype=torch.bool))
+    with set_checkpoint_early_stop(False):  # else a layer that is computed again would not be put away
+        logits = reader.follow(_context(opening, rows), read, torch.ones_like(read[..., 0], dtype=torch.bool))
     torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), answer.flatten()).backward()
     gradient = pseudo.grad
     if gradient is None or not torch.isfinite(gradient).all() or not gradient.abs().sum(dim=-1).all():
