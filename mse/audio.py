@@ -10,20 +10,22 @@ import av.filter
 import numpy as np
 import numpy.typing as npt
 
-from mse.decoding import NO_INDEX, UNTIMED, StreamClock, StreamDecoder, clock_tick, clock_zero, stamp_of
+from mse.decoding import StreamClock, StreamDecoder, can_seek, clock_zero, stamp_of
 from mse.media import SAMPLE_RATE_HZ, MediaError, audio_stream, open_media
 
 Samples = npt.NDArray[np.int16]
 
 WARM_UP_S = 1.0  # decoded before a window: what MP3, AAC and Opus make of a packet depends on those before it
-EVIDENCE_S = 30.0  # sound by which a mix and its channels are compared
-CANCELLED_DB = -15.0  # a mix that is this much quieter than a channel of it: in 7.1 the middle one alone comes to -13
+EVIDENCE_S = 1.0  # audio by which a mix and its channels are compared at a time
+# A mix that is this much quieter than one of its channels is not used. Of two unlike channels it is 3 to 6 dB quieter
+# than the louder one; of eight, of which the middle one speaks alone, 13 dB.
+QUIETER_DB, QUIETER_OF_MANY_DB = 8.0, 15.0
 
 
 class AudioReader:
     """Sound of one recording as mono PCM at 16 kHz.
 
-    Several channels are mixed down; where they cancel each other out, the loudest of them is taken alone.
+    Several channels are mixed down; where that leaves far less than the loudest of them, it is taken alone.
 
     Args:
         path: any file with a sound stream.
@@ -32,16 +34,17 @@ class AudioReader:
 
     def __init__(self, path: Path, track: int | None = None) -> None:
         self._path, self._track = path, track
-        self._channel: int | None = None
+        self._alone: tuple[int, int] | None = None
 
     @property
     def note(self) -> str:
         """What was done beside decoding so far, in words; empty for nothing."""
-        if self._channel is None:
+        if self._alone is None:
             return ""
+        channel, channels = self._alone
         return (
-            f"{self._path}: its channels cancel each other out in a mix (opposite phase); channel "
-            f"{self._channel + 1} alone was used"
+            f"{self._path}: the mix of its {channels} channels is far quieter than channel {channel + 1} alone, which "
+            "was used (opposite phase?)"
         )
 
     def blocks(
@@ -75,58 +78,68 @@ class AudioReader:
             yield np.concatenate(held)
 
     def _parts(self, start_s: float, end_s: float | None) -> Iterator[Samples]:
-        """Decode a window; where the sound changes its rate, layout or format, another mixer goes on."""
-        mixer, reached_s = None, start_s  # up to where there is sound
-        with open_media(self._path) as container:
-            stream = audio_stream(container, self._path, self._track)
-            stream.codec_context.thread_count = 1
-            decoder = self._go_to(container, stream, start_s)
-            try:
-                for frame, at_s in _frames_between(container, stream, decoder, start_s, end_s):
-                    if mixer and not mixer.takes(frame):
-                        yield self._noted(mixer, mixer.finish())
-                        reached_s, mixer = mixer.reached_s, None
-                    mixer = mixer or _Mixer(frame, reached_s, end_s)
-                    if (part := mixer.mix(frame, at_s)) is not None:
-                        yield self._noted(mixer, part)
-                if mixer:
-                    yield self._noted(mixer, mixer.finish())
-            except TimeoutError as e:
-                raise MediaError(f"{self._path}: {e}") from e
-            except (av.FFmpegError, ValueError) as e:
-                raise MediaError(f"{self._path}: its sound can't be converted ({e})") from e
-        if mixer is None and decoder.error:
-            raise MediaError(f"{self._path}: its sound could not be decoded ({decoder.error})")
+        """Decode a window, after a seek where that leads somewhere, else from the file's start."""
+        begin_s = start_s - WARM_UP_S if start_s > WARM_UP_S else -math.inf
+        found = False
+        try:
+            for may_seek in (True, False):
+                with open_media(self._path) as container:
+                    stream = audio_stream(container, self._path, self._track)
+                    stream.codec_context.thread_count = 1
+                    if may_seek and not _seek(container, stream, begin_s):
+                        continue
+                    decoder = StreamDecoder(container, stream, begin_s=begin_s)
+                    for part in self._mixed(_frames_between(container, decoder, start_s, end_s), start_s, end_s):
+                        found = True
+                        yield part
+                if found:
+                    return
+        except TimeoutError as e:
+            raise MediaError(f"{self._path}: {e}") from e
+        except (av.FFmpegError, ValueError) as e:
+            raise MediaError(f"{self._path}: its audio can't be decoded ({e})") from e
+        if decoder.error:
+            raise MediaError(f"{self._path}: its audio can't be decoded ({decoder.error})")
+
+    def _mixed(
+        self, frames: Iterator[tuple[av.AudioFrame, float]], start_s: float, end_s: float | None
+    ) -> Iterator[Samples]:
+        """Mix frames; where the audio changes its rate, layout or format, another mixer goes on."""
+        mixer, reached_s = None, start_s  # up to where there is audio
+        for frame, at_s in frames:
+            if mixer and not mixer.takes(frame):
+                yield self._noted(mixer, mixer.finish())
+                reached_s, mixer = mixer.reached_s, None
+            mixer = mixer or _Mixer(frame, reached_s, end_s)
+            if (part := mixer.mix(frame, at_s)) is not None:
+                yield self._noted(mixer, part)
+        if mixer:
+            yield self._noted(mixer, mixer.finish())
 
     def _noted(self, mixer: "_Mixer", part: Samples) -> Samples:
-        self._channel = mixer.channel if self._channel is None else self._channel
+        self._alone = mixer.alone if self._alone is None else self._alone
         return part
 
-    def _go_to(self, container: av.container.InputContainer, stream: av.AudioStream, start_s: float) -> StreamDecoder:
-        """Go to some time before a window, by a seek or, where libav would read on for that, packet by packet."""
-        if start_s <= WARM_UP_S or container.format.name in UNTIMED:
-            return StreamDecoder(container, stream)
-        place_s = clock_zero(container) + Fraction(start_s - WARM_UP_S)
-        if container.format.flags & NO_INDEX:
-            return StreamDecoder(container, stream, begin=math.floor(place_s / clock_tick(stream)))
-        try:
-            container.seek(math.floor(place_s * av.time_base))
-        except av.FFmpegError:
-            container.seek(container.start_time or 0)
-        return StreamDecoder(container, stream)
+
+def _seek(container: av.container.InputContainer, stream: av.AudioStream, begin_s: float) -> bool:
+    """Seek to a time before a window; False where this container can't."""
+    if not (math.isfinite(begin_s) and can_seek(container, [stream])):
+        return False
+    try:
+        container.seek(math.floor((clock_zero(container) + Fraction(begin_s)) * av.time_base))
+    except av.FFmpegError:
+        return False
+    return True
 
 
 def _frames_between(
-    container: av.container.InputContainer,
-    stream: av.AudioStream,
-    decoder: StreamDecoder,
-    start_s: float,
-    end_s: float | None,
+    container: av.container.InputContainer, decoder: StreamDecoder, start_s: float, end_s: float | None
 ) -> Iterator[tuple[av.AudioFrame, float]]:
     """Frames that reach into a window, and when each begins (seconds from the file's start)."""
-    clock = StreamClock(container, stream)
+    clock = None
     for frame in decoder:
         assert isinstance(frame, av.AudioFrame)
+        clock = clock or StreamClock(container, decoder.stream, decoder.shift_s)
         length_s = frame.samples / frame.sample_rate
         at_s = clock.place(stamp_of(frame), length_s)
         decoder.decoded_s += length_s
@@ -147,12 +160,12 @@ class _Mixer:
         end_s: where it ends; None for the sound's own end.
 
     Attributes:
-        channel: taken alone in place of the mix, counted from 0; None where none was.
+        alone: the channel that was taken in place of the mix, from 0, and how many there are; None where none was.
         reached_s: where what it has given so far ends (seconds from the file's start).
     """
 
     def __init__(self, frame: av.AudioFrame, start_s: float, end_s: float | None) -> None:
-        self.channel: int | None = None
+        self.alone: tuple[int, int] | None = None
         self.reached_s = self._start_s = start_s
         self._form = _form_of(frame)
         length_s = None if end_s is None else end_s - start_s
@@ -161,7 +174,7 @@ class _Mixer:
             self._graphs.append(_resampler(frame, length_s, None))
         self._held: list[list[Samples]] = [[] for _ in self._graphs]  # each (N, channels)
         self._count = 0  # samples that are held
-        self._mix_energy, self._energies = 0.0, np.zeros(frame.layout.nb_channels)
+        self._channels = frame.layout.nb_channels
 
     def takes(self, frame: av.AudioFrame) -> bool:
         """Whether a frame is of this rate, layout and format."""
@@ -180,7 +193,7 @@ class _Mixer:
         return self._ready()
 
     def _push(self, frame: av.AudioFrame | None) -> None:
-        for graph, held, channels in zip(self._graphs, self._held, (1, len(self._energies)), strict=False):
+        for graph, held, channels in zip(self._graphs, self._held, (1, self._channels), strict=False):
             graph.push(frame)
             while True:
                 try:
@@ -194,18 +207,20 @@ class _Mixer:
                 self._count += out.samples if graph is self._graphs[0] else 0
 
     def _ready(self) -> Samples:
-        """Take what is held: the mix, or the loudest channel where the mix was far quieter than it so far."""
+        """Take what is held: the mix, or the loudest channel where the mix is far quieter."""
         mix, *channels = (np.concatenate(held) if held else np.zeros((0, 1), np.int16) for held in self._held)
         self._held, self._count = [[] for _ in self._graphs], 0
         self.reached_s += len(mix) / SAMPLE_RATE_HZ
         if not channels or not len(mix):
             return mix[:, 0]
-        self._mix_energy += float(np.square(mix, dtype=np.float64).sum())
-        self._energies += np.square(channels[0], dtype=np.float64).sum(axis=0)
-        loudest = int(self._energies.argmax())
-        if self._mix_energy >= self._energies[loudest] * 10 ** (CANCELLED_DB / 10):
+        energies = np.square(channels[0], dtype=np.float64).sum(axis=0)
+        loudest = int(energies.argmax())
+        if self.alone is not None and energies[self.alone[0]] >= energies[loudest] / 4:
+            loudest = self.alone[0]  # of two that are about as loud, always the same
+        quieter_db = QUIETER_DB if self._channels == 2 else QUIETER_OF_MANY_DB
+        if np.square(mix, dtype=np.float64).sum() >= energies[loudest] * 10 ** (-quieter_db / 10):
             return mix[:, 0]
-        self.channel = loudest
+        self.alone = loudest, self._channels
         return np.ascontiguousarray(channels[0][:, loudest])
 
 

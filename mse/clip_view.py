@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mse import audio, media
+from mse import audio
 from mse.config import FacialSettings, parse
 from mse.corpus import read_manifest
 from mse.errors import UserError
@@ -111,7 +111,7 @@ def read_clip(clip_id: str, corpus: str, folder: Path, model: Path) -> ClipView:
     if Status[facts.status] in LOST:
         raise UserError(f"clip {clip_id!r} can't be shown: {facts.message}")
     path, start_s, end_s = Path(row["media"]), facts.start_s, facts.end_s
-    samples = _sound(folder / "segments" / f"{shard}.h5", clip_id, path, start_s, end_s)
+    samples = _sound(folder / "segments" / f"{shard}.h5", facts)
     acoustic = {}
     for found in sorted((folder / "features" / "acoustic").glob(f"*/{shard}.h5")):
         frames, _, _ = _frames(found, clip_id, middle=0.5)  # a frame is the mean of what begins within it
@@ -189,12 +189,14 @@ def _clip(shard: Shard, clip_id: str) -> Clip:
     return shard[shard.clip_ids.index(clip_id)]
 
 
-def _sound(stored: Path, clip_id: str, path: Path, start_s: float, end_s: float) -> npt.NDArray[np.int16]:
-    """The sound that features were made from; it is decoded again where the stored one was deleted to save space."""
-    if not stored.is_file():
-        return audio.read_audio(path, start_s, end_s) if media.probe(path).has_audio else np.zeros(0, np.int16)
-    with Shard(stored) as shard:
-        return _clip(shard, clip_id).values[:, 0]
+def _sound(stored: Path, facts: Facts) -> npt.NDArray[np.int16]:
+    """The audio that features were made from; it is decoded again where the stored one was deleted to save space."""
+    if stored.is_file():
+        with Shard(stored) as shard:
+            return _clip(shard, facts.clip_id).values[:, 0]
+    if np.isnan(facts.audio_track):
+        return np.zeros(0, np.int16)
+    return audio.read_audio(Path(facts.media), facts.start_s, facts.end_s, int(facts.audio_track))
 
 
 def _frames(path: Path, clip_id: str, middle: float) -> tuple[Frames, Clip, Mapping[str, Any]]:

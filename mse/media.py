@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from mse import limits
 from mse.atomic import replacing
-from mse.decoding import CLOCK_MAY_JUMP, NO_INDEX, UNTIMED, StreamClock, StreamDecoder, clock_tick
+from mse.decoding import StreamClock, StreamDecoder, can_seek, clock_tick, is_timed
 from mse.errors import UserError
 
 SAMPLE_RATE_HZ = 16_000  # what openSMILE's sets, wav2vec 2.0 and Whisper all expect
@@ -172,6 +172,20 @@ def audio_stream(container: av.container.InputContainer, path: Path, track: int 
     return stream
 
 
+def describe_tracks(path: Path, info: MediaInfo, chosen: int | None) -> str:
+    """Tell which of a file's audio tracks is used; empty where there is one.
+
+    Args:
+        path: the file.
+        info: what it holds.
+        chosen: segment.audio_track.
+    """
+    if info.audio_tracks < 2:
+        return ""
+    track, why = (chosen, "as segment.audio_track says") if chosen else (info.audio_track, "see segment.audio_track")
+    return f"{path}: it has {info.audio_tracks} audio tracks; track {track} was used ({why})"
+
+
 def _duration(container: av.container.InputContainer, path: Path) -> tuple[float, str]:
     """Seconds, and a note where the header tells far more than there is, or the file can't be read to its end."""
     said_s = container.duration / av.time_base if container.duration else None
@@ -200,14 +214,14 @@ def _end_s(container: av.container.InputContainer, path: Path, said_s: float | N
     Returns:
         Seconds, and why the file can't be read on from there; empty where that is its end.
     """
-    if said_s is not None and not container.format.flags & (CLOCK_MAY_JUMP | NO_INDEX):
+    if said_s is not None and can_seek(container, container.streams):
         with contextlib.suppress(av.FFmpegError):  # this container can't seek, or not there
             container.seek(max(0, int((said_s - LOOK_S) * av.time_base)) + (container.start_time or 0))
             found_s, complaint = _last_packet_s(container, from_start=False)
             if found_s > 0 and not complaint:
                 return found_s, ""
     with open_media(path) as whole:
-        if whole.format.name in UNTIMED:
+        if whole.streams.audio and not is_timed(whole, whole.streams.audio[0]):
             return _decoded_s(StreamDecoder(whole, whole.streams.audio[0])), ""
         return _last_packet_s(whole, from_start=True)
 

@@ -33,6 +33,7 @@ class Facts(NamedTuple):
         duration_s: length of the window, 0 where nothing can be used.
         has_video: whether the recording has a picture.
         loudness_dbfs, clipping, snr_db: of the sound (mse.loudness), NaN without any.
+        audio_track: which audio track was used, from 1; NaN without any.
     """
 
     clip_id: str
@@ -46,6 +47,7 @@ class Facts(NamedTuple):
     loudness_dbfs: float
     clipping: float
     snr_db: float
+    audio_track: float
 
 
 def segment_shard(clips: Sequence[Window], out: Path, facts: Path, dataset: str, settings: SegmentSettings) -> None:
@@ -111,7 +113,7 @@ def _cut_recording(path: Path, clips: Sequence[Window], settings: SegmentSetting
                 continue
             samples = sound.window(start_s, end_s)
             length_s = len(samples) / media.SAMPLE_RATE_HZ
-            remarks = [message, _tracks_remark(path, info, settings.audio_track), reader.note]
+            remarks = [message, media.describe_tracks(path, info, settings.audio_track), reader.note]
             if not len(samples):
                 status, remarks = Status.no_stream, [sound.failure or f"{path}: no sound in this clip"]
             elif not samples.any():  # a microphone that was off says nothing of a voice
@@ -123,18 +125,9 @@ def _cut_recording(path: Path, clips: Sequence[Window], settings: SegmentSetting
                 remarks += [f"{path}: sound for {length_s:.2f} of the clip's {end_s - start_s:.2f} s", sound.failure]
             message = "; ".join(filter(None, remarks))
             used = clip._replace(start_s=start_s, end_s=end_s)
-            facts = _facts(used, end_s - start_s, status, message, samples, info.has_video)
+            track = float(settings.audio_track or info.audio_track or "nan")
+            facts = _facts(used, end_s - start_s, status, message, samples, info.has_video, track)
             yield _pcm(clip.clip_id, samples, status, message), facts
-
-
-def _tracks_remark(path: Path, info: media.MediaInfo, chosen: int | None) -> str:
-    """Which of several audio tracks is used; empty where there is one."""
-    if info.audio_tracks < 2:
-        return ""
-    track, why = (
-        (chosen, "as segment.audio_track says") if chosen else (info.audio_track, "segment.audio_track chooses")
-    )
-    return f"{path}: it has {info.audio_tracks} audio tracks; track {track} was used ({why})"
 
 
 class SoundWindows:
@@ -210,7 +203,15 @@ def _unusable(clip: Window, status: Status, message: str) -> tuple[Clip, Facts]:
     return _pcm(clip.clip_id, NO_SOUND, status, message), _facts(clip, 0.0, status, message, NO_SOUND, False)
 
 
-def _facts(clip: Window, duration_s: float, status: Status, message: str, samples: Samples, has_video: bool) -> Facts:
+def _facts(
+    clip: Window,
+    duration_s: float,
+    status: Status,
+    message: str,
+    samples: Samples,
+    has_video: bool,
+    audio_track: float = float("nan"),
+) -> Facts:
     return Facts(
         clip.clip_id,
         clip.media,
@@ -223,6 +224,7 @@ def _facts(clip: Window, duration_s: float, status: Status, message: str, sample
         loudness_dbfs(samples),
         clipping(samples),
         snr_db(samples),
+        audio_track,
     )
 
 

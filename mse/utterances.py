@@ -87,15 +87,20 @@ class _Decoding:
         track: which of its audio tracks, from 1; None for the default one.
 
     Attributes:
-        path: as given.
+        path, track: as given.
         length_s: how much sound there was.
         failure: why it ended, where it is not the recording's end.
     """
 
     def __init__(self, path: Path, track: int | None) -> None:
-        self.path, self.length_s, self.failure = path, 0.0, ""
+        self.path, self.track, self.length_s, self.failure = path, track, 0.0, ""
         self._reader = AudioReader(path, track)
         self._only: npt.NDArray[np.int16] | None = None
+
+    @property
+    def note(self) -> str:
+        """What was done beside decoding, in words; empty for nothing."""
+        return self._reader.note
 
     def blocks(self) -> Generator[npt.NDArray[np.int16], None, None]:
         """Decode from the start, block by block; what can't be decoded is noted, not raised."""
@@ -125,7 +130,8 @@ def _find_speech(sound: _Decoding, settings: Cut) -> tuple[list[Span], list[str]
     speech = speech_probability(sound.blocks)
     if not len(speech):
         return [], [sound.failure or f"{sound.path}: none of its sound can be decoded"]
-    notes = [sound.failure] if sound.failure else []
+    notes = [media.describe_tracks(sound.path, info, sound.track), sound.note, sound.failure]
+    notes = [note for note in notes if note]
     if sound.length_s < info.duration_s - LOST_S:
         notes.append(f"{sound.path}: sound for {sound.length_s:.2f} of {info.duration_s:.2f} s; the rest was not cut")
     # A coder's padding may outlast the recording.

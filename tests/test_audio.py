@@ -53,6 +53,7 @@ CHANGES: dict[str, tuple[list[str], list[str]]] = {
     "layout.ts": (["-c:a", "ac3", "-ar", "48000", "-ac", "2"], ["-c:a", "ac3", "-ar", "48000", "-ac", "6"]),
     "rate.mp3": (["-ar", "44100", "-ac", "2", "-write_xing", "0"], ["-ar", "22050", "-ac", "1", "-write_xing", "0"]),
     "rate.aac": (["-c:a", "aac", "-ar", "22050", "-ac", "1"], ["-c:a", "aac", "-ar", "48000", "-ac", "2"]),
+    "rate.latm": (["-c:a", "aac", "-ar", "48000", "-ac", "2"], ["-c:a", "aac", "-ar", "44100", "-ac", "1"]),
     "chained.opus": (["-c:a", "libopus", "-ac", "1", "-b:a", "24k"], ["-c:a", "libopus", "-ac", "1", "-b:a", "64k"]),
 }
 
@@ -72,6 +73,36 @@ def test_sound_that_changes_its_form_keeps_its_times(folder: Path, tmp_path: Pat
     assert len(whole) / media.SAMPLE_RATE_HZ == pytest.approx(6.0, abs=0.2)
     assert media.probe(path).duration_s == pytest.approx(len(whole) / media.SAMPLE_RATE_HZ, abs=0.1)
     assert np.array_equal(np.concatenate(list(AudioReader(path).blocks(block_s=0.7))), whole)
+    assert onsets_s(read_audio(path, 4.2, 6.0)) == pytest.approx([0.3, 1.3], abs=0.15)  # alone, after the change
+
+
+@pytest.mark.parametrize("ending", ["ts", "mpg", "ogg"])
+def test_a_window_after_a_clock_that_begins_anew(folder: Path, tmp_path: Path, ending: str) -> None:
+    """Two recordings in one file, each of which counts from 0; a window is the same whatever is read with it."""
+    codec = ["-c:a", "libvorbis" if ending == "ogg" else "mp2"]
+    tones = np.concatenate([tone(1, hertz) for hertz in range(200, 1400, 100)])  # a second each
+    for name, part in (("a", tones[: 6 * 16_000]), ("b", tones[6 * 16_000 :])):
+        write(tmp_path / f"{name}.{ending}", part, *codec)
+    path = tmp_path / f"x.{ending}"
+    path.write_bytes(b"".join((tmp_path / f"{name}.{ending}").read_bytes() for name in "ab"))
+    assert media.probe(path).duration_s == pytest.approx(12.0, abs=0.2)
+    for second in (2, 4, 7, 10):
+        [(row, samples)] = segment(path, tmp_path, [(second + 0.25, second + 0.75)])
+        assert row.status == "ok" and len(samples) == 8000
+        found = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))).argmax() * 2
+        assert found == pytest.approx(200 + 100 * second, abs=4)
+
+
+def test_a_file_that_can_not_be_sought_in_costs_no_other(folder: Path, tmp_path: Path) -> None:
+    ffmpeg("-i", folder / "beeps.wav", "-c:a", "libmp3lame", "-ar", "44100", tmp_path / "x.swf")
+    clips = [
+        Window(name, str(path), 4.2, 6.0)
+        for name, path in (("good", folder / "beeps.wav"), ("swf", tmp_path / "x.swf"))
+    ]
+    segment_shard(clips, tmp_path / "s.h5", tmp_path / "s.csv", "test", SegmentSettings())
+    with Shard(tmp_path / "s.h5") as shard:
+        found = [onsets_s(clip.values[:, 0]) for clip in shard]
+    assert found[0] == pytest.approx([0.3, 1.3], abs=0.01) and found[1] == pytest.approx([0.3, 1.3], abs=0.15)
 
 
 def test_what_libav_can_not_read_on_is_told(folder: Path, tmp_path: Path) -> None:
@@ -154,7 +185,7 @@ def test_the_track_that_is_marked_as_default_is_taken(folder: Path, tmp_path: Pa
     assert (info.audio_tracks, info.audio_track) == (2, 2)
     [(row, samples)] = segment(path, tmp_path, [(0.0, 6.0)])
     assert row.status == "ok" and onsets_s(samples) == pytest.approx(BEEPS_S, abs=0.1)
-    assert "it has 2 audio tracks; track 2 was used (segment.audio_track chooses)" in row.message
+    assert "it has 2 audio tracks; track 2 was used (see segment.audio_track)" in row.message
     [(row, samples)] = segment(path, tmp_path, [(0.0, 6.0)], audio_track=1)
     assert row.status == "nothing_found" and not len(samples)
     assert "only silence" in row.message and "track 1 was used (as segment.audio_track says)" in row.message
@@ -166,17 +197,27 @@ OPPOSITE: dict[str, list[str]] = {"x.flac": [], "x.wav": [], "x.mp3": ["-joint_s
 
 
 @pytest.mark.parametrize("name", OPPOSITE)
-@pytest.mark.parametrize("gain", [1.0, 0.8])
-def test_channels_of_opposite_phase_are_not_mixed(tmp_path: Path, name: str, gain: float) -> None:
+@pytest.mark.parametrize(("gain", "noise"), [(1.0, 0.0), (0.8, 0.0), (1.0, 0.3)])
+def test_channels_of_opposite_phase_are_not_mixed(tmp_path: Path, name: str, gain: float, noise: float) -> None:
+    """The voice of one channel is kept: of the louder one, or from under the noise that a mix would leave alone."""
     voice = tone(4, level=0.4)
-    stereo = np.stack([-gain * voice, voice], axis=1)
-    write(tmp_path / name, stereo, *OPPOSITE[name])
-    [(row, _)] = segment(tmp_path / name, tmp_path, [(0.5, 3.5)])
-    assert row.status == "ok"
-    assert "opposite phase" in row.message
+    hiss = np.random.default_rng(0).normal(0, noise * voice.std(), (len(voice), 2))
+    write(tmp_path / name, np.stack([-gain * voice, voice], axis=1) + hiss, *OPPOSITE[name])
+    [(row, samples)] = segment(tmp_path / name, tmp_path, [(0.5, 3.5)])
+    assert row.status == "ok" and "opposite phase" in row.message
     if gain < 1:
-        assert "channel 2 alone was used" in row.message
-    assert row.loudness_dbfs == pytest.approx(20 * np.log10(np.sqrt(np.mean((voice / 32768) ** 2))), abs=1.5)
+        assert "the mix of its 2 channels is far quieter than channel 2 alone, which was used" in row.message
+    expected = voice[8_000 : 8_000 + len(samples)]
+    assert abs(np.corrcoef(samples, expected)[0, 1]) > 0.9
+
+
+def test_a_phase_that_turns_on_the_way(tmp_path: Path) -> None:
+    """From in phase to opposite, as when a plug is changed: no more than a second of it becomes silence."""
+    voice = tone(80, level=0.4)
+    other = np.where(np.arange(len(voice)) < 32 * 16_000, voice, -voice)
+    write(tmp_path / "x.flac", np.stack([voice, other], axis=1))
+    found = read_audio(tmp_path / "x.flac").reshape(-1, 8_000)
+    assert (found.astype(float).std(axis=1) < 0.5 * voice.std()).sum() <= 2  # half seconds
 
 
 def test_ordinary_channels_are_mixed(tmp_path: Path) -> None:
@@ -195,7 +236,7 @@ def test_ordinary_channels_are_mixed(tmp_path: Path) -> None:
             assert np.abs(mixed[1000:2000] - (voice[1000:2000].astype(float) + other[1000:2000]) / 2).max() < 4
 
 
-def test_a_long_recording_takes_one_channel_throughout(tmp_path: Path) -> None:
+def test_silence_around_opposite_channels(tmp_path: Path) -> None:
     """Longer than what is compared at once; its first and last seconds are silent."""
     voice = np.concatenate([np.zeros(32_000, np.int16), tone(40, level=0.4), np.zeros(32_000, np.int16)])
     write(tmp_path / "x.flac", np.stack([voice, -voice], axis=1))

@@ -306,7 +306,7 @@ print(peak() - before)
 
 
 def test_memory_grows_by_one_file_at_most(tmp_path: Path) -> None:
-    """Files of 60 MB, 8 of them: the peak rises by one, and by what its largest matrix takes in float32 in the check."""
+    """Files of 60 MB, 8 of them: the peak rises by one, and by its largest matrix in float32 in the check."""
     originals.write_chatglm(tmp_path / "small", dtype=torch.float16)
     sizes = {"layers": 8, "hidden": 1024, "heads": 8, "groups": 2, "head_width": 128, "ffn": 8192, "shards": 8}
     originals.write_chatglm(tmp_path / "large", dtype=torch.float16, **sizes)

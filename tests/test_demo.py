@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from mse.audio import read_audio
 from mse.demo.build import build
 from mse.demo.motion import animate
 from mse.demo.plan import COMPONENTS, as_table, attainable, label_of, make_plan
@@ -19,7 +20,7 @@ from mse.demo.recipe import Recipe, Speaker, load_recipe
 from mse.demo.voice import loudness, speak, to_pcm
 from mse.demo.warp import PARAMETERS
 from mse.errors import UserError
-from mse.media import SAMPLE_RATE_HZ, probe, read_audio
+from mse.media import SAMPLE_RATE_HZ, probe
 
 RECIPE = Path(__file__).parents[1] / "resources" / "demo.yaml"
 TEXT = "The weather was quite pleasant."

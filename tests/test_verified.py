@@ -126,7 +126,7 @@ def test_cut_off_tables_are_not_judged(tmp_path: Path, table: str) -> None:
     """Cut off within a line or between two, the rest would look like a table."""
     make_dataset(tmp_path, clips=8)
     names = [f"clip{number:03d}" for number in range(8)]
-    facts = [Facts(name, "x.mp4", 0.0, 1.5, "ok", "", 1.5, True, -20.0, 0.0, 30.125) for name in names]
+    facts = [Facts(name, "x.mp4", 0.0, 1.5, "ok", "", 1.5, True, -20.0, 0.0, 30.125, 1.0) for name in names]
     write_rows(tmp_path / "facts.csv", facts, Facts)
     said = [f"{name},ok,,some words,en,0.9,[]\n" for name in names]
     (tmp_path / "said.csv").write_text("clip_id,status,message,text,language,confidence,words\n" + "".join(said))
