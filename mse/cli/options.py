@@ -20,7 +20,7 @@ def common(
     context: typer.Context,
     log: Annotated[
         Path | None,
-        typer.Option(help="File for what libraries say, such as warnings; without it that is dropped."),
+        typer.Option(help="File for warnings and notes of libraries; they are dropped without it."),
     ] = None,
 ) -> None:
     """From raw talking-face videos to metric tables. The workflow calls these commands; each works alone."""

@@ -1,9 +1,6 @@
 """The faces in one picture after another, found with MediaPipe in the whole picture or, if small, by a closer look."""
 
 import math
-import os
-import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -148,31 +145,12 @@ def _opened(model: Path, kind: Any, options: Any) -> Iterator[Any]:
     """A MediaPipe task; it is closed, since its finaliser would fail at the interpreter's exit."""
     with ExitStack() as stack:
         try:
-            with _quiet():
-                opened = stack.enter_context(kind.create_from_options(options))
+            opened = stack.enter_context(kind.create_from_options(options))
         except OSError as e:
             raise UserError(f"MediaPipe can't be loaded ({e}): {MISSING_LIBRARY}") from e
         except (RuntimeError, ValueError) as e:
             raise UserError(f"{model}: MediaPipe can't use this model: {e}; fetch it again") from e
-        try:
-            yield opened
-        finally:
-            with _quiet():
-                stack.close()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the notes away that MediaPipe's C++ writes to standard error when a task is made or closed."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        yield opened
 
 
 class FaceFinder:

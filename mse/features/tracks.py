@@ -127,7 +127,7 @@ def judge(tracks: Sequence[Track], loudness: npt.NDArray[np.float64], rate_hz: f
 
     Of several faces that fit, the best need not be the speaker: two may talk at once. `speaking` is the synchrony,
     lowered for each other face by the probability that the sound is that one's (see `_doubt`). Of two that fit alike it
-    is at most a half; one that is silent lowers it little.
+    is about a half, if both are always seen; one that is silent lowers it little.
 
     Args:
         tracks: of one clip; their `synchrony`, `speaking` and `likeness` are set.
