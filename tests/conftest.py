@@ -11,7 +11,7 @@ import pytest
 from mse import media
 from mse.fetch import fetch
 
-pytest_plugins = ["tests.described"]  # the fixture `read`
+pytest_plugins = ["tests.described", "tests.tiny_llms"]  # the fixtures `read` and `tiny`
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "resources" / "models"

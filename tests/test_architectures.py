@@ -1,6 +1,5 @@
 """Any LLM: padding, the kept opening and recomputed layers change nothing, whatever the architecture."""
 
-import functools
 import hashlib
 import shutil
 import subprocess
@@ -17,9 +16,8 @@ from torch.nn.functional import cross_entropy
 from mse.adapter import AdapterConfig, MSEAdapter
 from mse.answer import clip_context
 from mse.backbones import load
-from mse.backbones.convert import convert
-from mse.backbones.llm import FrozenLLM, reads_at_most
-from mse.backbones.load import load_tokenizer, require_attention
+from mse.backbones.llm import FrozenLLM
+from mse.backbones.load import load_tokenizer
 from mse.backbones.memory import Estimate, available, estimate, require
 from mse.backbones.wording import Surroundings, Wording
 from mse.config import AdapterSettings, TrainSettings
@@ -29,96 +27,7 @@ from mse.labels import label_text
 from mse.train import Trainer
 from tests.made import make_dataset
 from tests.test_llm import AROUND, MARKS, frozen, only
-
-SIZES = {
-    "vocab_size": 258,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "initializer_range": 0.2,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 1,
-    "max_position_embeddings": 256,
-}
-ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "llama": {},
-    "qwen2": {},
-    "qwen3": {},
-    "glm": {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}},
-    "gemma3_text": {"sliding_window": 64, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
-    "mistral": {"sliding_window": 64},
-    "gpt_neo": {"num_hidden_layers": 2, "attention_types": [[["global", "local"], 1]], "window_size": 64},
-    "gemma3n_text": {
-        "intermediate_size": [96] * 4,
-        "num_hidden_layers": 4,
-        "layer_types": ["sliding_attention", "full_attention"] * 2,
-        "sliding_window": 64,
-        "num_kv_shared_layers": 2,
-        "hidden_size_per_layer_input": 16,  # whose square root bfloat16 can hold
-        "vocab_size_per_layer_input": 258,
-        "activation_sparsity_pattern": [0.0] * 4,
-        "laurel_rank": 8,
-        "altup_num_inputs": 2,
-    },
-    "gemma4_text": {
-        "num_hidden_layers": 4,
-        "layer_types": ["sliding_attention", "full_attention"] * 2,
-        "sliding_window": 64,
-        "num_kv_shared_layers": 2,
-        "hidden_size_per_layer_input": 16,  # whose square root bfloat16 can hold
-        "vocab_size_per_layer_input": 258,
-        "global_head_dim": 32,
-    },
-}
-# Layers that compute with the weights of their parts; what they need depends on content.
-EXPERTS: dict[str, dict[str, Any]] = {
-    "jetmoe": {"num_local_experts": 4, "kv_channels": 16, "num_key_value_heads": 2},
-    "llama4_text": {"num_local_experts": 2, "intermediate_size_mlp": 96, "attention_chunk_size": 64},
-}
-TEXTS = ["hello", "", "a much longer text"]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Callable[[str], Path]:
-    """A folder with a tiny random LLM of an architecture, and the tokenizer of single bytes."""
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
-
-    made: dict[str, Path] = {}
-
-    def once(kind: str) -> Path:
-        if kind not in made:
-            made[kind] = tmp_path_factory.mktemp(kind)
-            torch.manual_seed(0)
-            config = CONFIG_MAPPING[kind](**SIZES | (ARCHITECTURES | EXPERTS)[kind])
-            model = AutoModelForCausalLM.from_config(config).bfloat16().float()  # values that both dtypes can hold
-            model.save_pretrained(made[kind])
-            for name in ("tokenizer.json", "tokenizer_config.json"):
-                shutil.copy(tiny_llm / name, made[kind])
-        return made[kind]
-
-    return once
-
-
-def pseudo_tokens(llm: FrozenLLM, count: int = 3) -> torch.Tensor:
-    return llm.embedding_rms * torch.randn(count, 2, llm.width, generator=torch.Generator().manual_seed(0))
-
-
-def whole_sequence(llm: FrozenLLM, pseudo: torch.Tensor, text: str, answer: list[int]) -> torch.Tensor:
-    """Everything that the LLM reads, put together plainly: shape (1, L, d + p)."""
-    before, words, after = (
-        llm.reader.inputs(torch.tensor([ids], dtype=torch.long))
-        for ids in (llm.words.opening, llm.words.text_ids(text), [*llm.words.closing, *answer])
-    )
-    return torch.cat([before, llm.reader.pseudo_inputs(pseudo[None]), words, after], dim=1)
-
-
-def read_plainly(llm: FrozenLLM, inputs: torch.Tensor) -> torch.Tensor:
-    """Logits (L, V) of inputs (1, L, d + p), with nothing kept."""
-    return llm.model(**llm.reader.arguments(inputs), use_cache=False).logits[0]
+from tests.tiny_llms import ARCHITECTURES, SIZES, TEXTS, pseudo_tokens, read_plainly, whole_sequence
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -226,105 +135,6 @@ def test_opening_may_be_empty(tiny: Callable[[str], Path]) -> None:
         llm.answer_loss(llm.context(pseudo, TEXTS), only(llm, "1", "1", "1")).backward()
         logits = read_plainly(llm, whole_sequence(llm, pseudo[0], "hello", []))[-1]
         assert llm.generate(llm.context(pseudo, TEXTS))[0].startswith(words.written([int(logits.argmax())]))
-
-
-def test_llm_with_a_running_state_is_refused(tmp_path: Path, tiny_llm: Path) -> None:
-    from transformers import MambaConfig, MambaForCausalLM
-
-    MambaForCausalLM(MambaConfig(vocab_size=258, hidden_size=32, num_hidden_layers=1)).save_pretrained(tmp_path)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(tiny_llm / name, tmp_path)
-    with pytest.raises(UserError, match=r"layers other than attention .*choose another LLM"):
-        frozen(tmp_path, AROUND)
-
-
-@pytest.mark.parametrize("kind", ["gemma3_text", "gemma3n_text", "gemma4_text", "mistral", "gpt_neo"])
-def test_context_longer_than_a_sliding_window_is_refused(tiny: Callable[[str], Path], kind: str) -> None:
-    with pytest.raises(UserError, match=r"config\.json: the LLM reads at most 64 tokens, but a context may have 7\d: "):
-        frozen(tiny(kind), Surroundings("x" * 50, "?", ["1", "2"], 12))
-
-
-def test_windows_go_by_many_names() -> None:
-    from transformers import CONFIG_MAPPING as known
-
-    sizes = {"num_layers": 2, "max_position_embeddings": 300, "window_size": 50}
-    assert reads_at_most(known["gpt_neo"](attention_types=[[["global"], 2]], **sizes)) == 300
-    assert reads_at_most(known["gpt_neo"](attention_types=[[["global", "local"], 1]], **sizes)) == 50
-    assert reads_at_most(known["llama4_text"](attention_chunk_size=77)) == 77
-    assert reads_at_most(known["modernbert-decoder"](local_attention=66)) <= 66
-    assert reads_at_most(known["doge"](keep_window_size=55)) == 55
-    assert reads_at_most(known["qwen2"](max_position_embeddings=300, sliding_window=50)) == 300  # it is not used
-    assert reads_at_most(known["gpt2"](n_positions=99)) == 99
-
-
-@pytest.mark.parametrize("kind", [*ARCHITECTURES, *EXPERTS])
-def test_conversion_tries_what_an_adapter_needs(tiny: Callable[[str], Path], kind: str, tmp_path: Path) -> None:
-    convert(tiny(kind), tmp_path / "out")
-    llm = frozen(tmp_path / "out", AROUND)
-    ids = torch.tensor([[5, 7, 6, 8]])
-    with torch.no_grad():
-        assert torch.allclose(read_plainly(llm, llm.reader.inputs(ids)), llm.model(ids).logits[0], atol=1e-4)
-    pseudo = pseudo_tokens(llm).requires_grad_()
-    llm.answer_loss(llm.context(pseudo, TEXTS), only(llm, "1", "1", "1")).backward()
-    assert pseudo.grad.isfinite().all() and pseudo.grad.abs().sum(dim=-1).all()
-
-
-class Deaf(torch.autograd.Function):
-    """Numbers pass, gradients do not."""
-
-    @staticmethod
-    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
-        return values.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(gradients[0])
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda read: Deaf.apply(read), "gives pseudo tokens no gradient, so that no adapter could learn"),
-        (lambda read: 8 * read, "reads .* embeddings otherwise than their tokens"),
-        (lambda read: read[:, :, :-1], "can't be read as an adapter needs it, as embeddings at given positions"),
-    ],
-)
-def test_embeddings_that_are_not_read_as_tokens_are(
-    tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, message: str
-) -> None:
-    from transformers import LlamaForCausalLM
-
-    plain = LlamaForCausalLM.forward
-
-    @functools.wraps(plain)
-    def forward(self: Any, *given: Any, inputs_embeds: Any = None, **more: Any) -> Any:
-        return plain(self, *given, inputs_embeds=None if inputs_embeds is None else change(inputs_embeds), **more)
-
-    monkeypatch.setattr(LlamaForCausalLM, "forward", forward)
-    with pytest.raises(UserError, match=f"LlamaForCausalLM {message}.*; choose another LLM"):
-        convert(tiny("llama"), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_llm_that_keeps_nothing_is_refused(tmp_path: Path, tiny_llm: Path) -> None:
-    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
-
-    config = OpenAIGPTConfig(vocab_size=258, n_embd=64, n_layer=2, n_head=4, n_positions=256)
-    OpenAIGPTLMHeadModel(config).save_pretrained(tmp_path / "gpt")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(tiny_llm / name, tmp_path / "gpt")
-    for refused in (lambda: convert(tmp_path / "gpt", tmp_path / "out"), lambda: frozen(tmp_path / "gpt", AROUND)):
-        with pytest.raises(UserError, match=r"gpt: OpenAIGPTLMHeadModel keeps no keys and values .*choose another LLM"):
-            refused()
-
-
-def test_several_language_models_in_one_are_refused(tmp_path: Path) -> None:
-    from transformers import EncodecConfig, MusicgenConfig, MusicgenDecoderConfig, T5Config
-
-    parts = {"text_encoder": T5Config(), "audio_encoder": EncodecConfig(), "decoder": MusicgenDecoderConfig()}
-    config = MusicgenConfig(**{name: part.to_dict() for name, part in parts.items()})
-    with pytest.raises(UserError, match=r"x: a model of several language models.*choose an LLM"):
-        require_attention(config, "x")
 
 
 # --- dtype, quantisation, memory ---

@@ -25,14 +25,13 @@ from mse.predict import Predictor
 from mse.store import Shard
 from mse.told import named_apart, shown, write
 from tests.conftest import ffmpeg, grey_frames, tone
+from tests.made_corpus import make_corpus
 from tests.test_bad_recordings import WAYS
 from tests.test_speech_model import CONFIGS
 
 LLM = {"folder": "llm", "license": "none", "dtype": "float32", "open_mark": "[", "close_mark": "]"}
 SHAPE = {"acoustic_hidden": 8, "facial_hidden": 8, "fusion_width": 16}
 TRAINING = {"pretrain_epochs": 1, "schedule_epochs": 1, "batch_size": 2, "threads": 1}
-SPLITS = ["train", "train", "valid", "valid", "test", "test"]
-PIECES = [(0.8, 3.0), (2.6, 5.4), (0.6, 3.4), (2.4, 5.6), (0.4, 3.2), (2.2, 5.5)]  # of the voice (seconds)
 SOUND = "work/made/features/acoustic"
 SETS = ["--acoustic", f"egemaps={SOUND}/egemaps", "--acoustic", f"hidden={SOUND}/hidden"]
 SETS += ["--facial", "work/made/features/facial"]
@@ -69,31 +68,6 @@ def run(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
     done = subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done
-
-
-def make_corpus(folder: Path, frames: list[np.ndarray], voice: np.ndarray, task: object, labels: list[object]) -> None:
-    """Six videos of a face that speaks, and one of a minute's worth of sentences beside the corpus."""
-    (folder / "videos").mkdir(parents=True)
-    rate = media.SAMPLE_RATE_HZ
-    for number, (start_s, end_s) in enumerate(PIECES):
-        sound = voice[round(start_s * rate) : round(end_s * rate)]
-        media.write_video(
-            folder / f"videos/clip{number}.mp4", [*frames, *frames[::-1]][: round(25 * (end_s - start_s))], sound, 25
-        )
-    rows = [f"clip{n},clip{n}.mp4,{label},{split}" for n, (label, split) in enumerate(zip(labels, SPLITS, strict=True))]
-    (folder / "videos/clips.csv").write_text("\n".join(["clip_id,media,label,split", *rows]) + "\n")
-    described = {
-        "root": "videos",
-        "tables": [{"file": "clips.csv"}],
-        "columns": {"text": None, "label": "label"},
-        "split": {"by": "split"},
-        "text_from": "asr",
-        "task": task,
-        "prompt": "?",
-    }
-    (folder / "corpus.yaml").write_text(yaml.safe_dump(described))
-    long = [*frames, *frames[::-1]] * (len(voice) // rate // 4 + 1)
-    media.write_video(folder / "talk.mp4", long[: 25 * len(voice) // rate], voice, 25)
 
 
 @pytest.fixture(scope="module")
