@@ -190,7 +190,7 @@ def test_guess_for_a_table_a_split(home: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["my corpus", "../evil", "home-released", ""])
 def test_name_that_the_workflow_could_not_take(name: str, home: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no name for a corpus"):
+    with pytest.raises(UserError, match="is not a valid corpus name"):
         write_new(name, home, tmp_path / "x.yaml")
 
 

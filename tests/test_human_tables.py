@@ -71,24 +71,24 @@ EXCEL: dict[str, tuple[str | bytes, str, dict[str, Any], list[str]]] = {
         HEADER.replace("\r", ",,,\r") + ROWS.replace("\r", ",,,\r"),
         "t.csv",
         {},
-        ["3 empty columns without a name are passed over"],
+        ["empty columns without a name are skipped: 3"],
     ),
     "an empty column in the middle": (
         HEADER.replace("text", ",text") + ROWS.replace(".ogg", ".ogg,"),
         "t.csv",
         {},
-        ["1 empty columns without a name are passed over"],
+        ["empty columns without a name are skipped: 1"],
     ),
-    "empty rows": (HEADER + ",,,,\r\n" + ROWS + ",,,,\r\n \t,,,,,,\r\n", "t.csv", {}, ["3 empty rows are passed over"]),
-    "sep=;": ("sep=;\r\n" + semicolons(HEADER + ROWS), "t.csv", {}, ["what separates cells (';')"]),
-    "a marked sep=,": (b"\xef\xbb\xbf" + f'"sep=,"\r\n{HEADER + ROWS}'.encode(), "t.csv", {}, ["cells (',')"]),
+    "empty rows": (HEADER + ",,,,\r\n" + ROWS + ",,,,\r\n \t,,,,,,\r\n", "t.csv", {}, ["empty rows are skipped: 3"]),
+    "sep=;": ("sep=;\r\n" + semicolons(HEADER + ROWS), "t.csv", {}, ["its first line gives the delimiter (';') and is skipped"]),
+    "a marked sep=,": (b"\xef\xbb\xbf" + f'"sep=,"\r\n{HEADER + ROWS}'.encode(), "t.csv", {}, ["delimiter (',')"]),
     "spaces in names": (
         HEADER.replace("text", "text ").replace("label", "\u00a0label"),
         "t.csv",
         {},
-        ["'text ' is called 'text'"],
+        ["'text ' is read as 'text'"],
     ),
-    "curly quotes": (HEADER.replace("text", "\u201ctext\u201d"), "t.csv", {}, ["is called 'text' here"]),
+    "curly quotes": (HEADER.replace("text", "\u201ctext\u201d"), "t.csv", {}, ["is read as 'text'"]),
     "trailing tabs": (tabs(HEADER) + tabs(ROWS).replace("\r", "\t\t\r"), "t.tsv", {}, []),
     "Unicode text": (
         tabs(HEADER + ROWS).encode("utf-16"),
@@ -107,7 +107,7 @@ EXCEL: dict[str, tuple[str | bytes, str, dict[str, Any], list[str]]] = {
         "# mine, of May\r\n# v2\r\n" + HEADER + ROWS + "# end\r\n",
         "t.csv",
         {},
-        ["3 lines that begin with #"],
+        ["lines that begin with # are skipped as comments: 3"],
     ),
 }
 
@@ -193,8 +193,8 @@ def test_a_wrong_encoding_is_told(folder: Path, written: str, told: str, text: s
 def test_what_can_be_no_text(folder: Path) -> None:
     described = {"root": str(folder), "tables": [{"file": "t.csv"}], "columns": COLUMNS}
     for content, message in (
-        (b"PK\x03\x04\x14\x00", "t.csv: is a spreadsheet or a zip archive, and no text; save the table as CSV"),
-        (b"\x1f\x8b\x08\x00", "t.csv: is compressed with gzip; unpack it"),
+        (b"PK\x03\x04\x14\x00", "t.csv: is a spreadsheet or a zip archive, not text; save the table as CSV"),
+        (b"\x1f\x8b\x08\x00", "t.csv: is compressed with gzip; decompress it"),
     ):
         (folder / "t.csv").write_bytes(content)
         with pytest.raises(UserError, match=message):
@@ -207,7 +207,7 @@ def test_few_broken_characters_of_utf_8(opened: Open) -> None:
     table = (HEADER + ROWS.replace("hello", "ä ö ü ß é è ç à î ô û")).encode().replace(b"so it is", b"Stra\xdfe")
     by_hand, _, text = opened(table)
     assert by_hand.clips["text"].tolist()[1] == "Stra\ufffde"
-    assert by_hand.notes == ["t.csv: 1 broken characters are read as \ufffd (the first in line 3)"]
+    assert by_hand.notes == ["t.csv: broken characters are read as \ufffd: 1 (the first in line 3)"]
     assert "encoding:" not in text
 
 
@@ -239,9 +239,8 @@ def test_half_a_character(opened: Open, kind: str) -> None:
     for corpus in (by_hand, guessed):
         assert corpus.clips["text"].tolist() == ["a \ufffd", "😀", "😀"]
     where = {"h.json": "entry 1", "h.jsonl": "line 1", "h.csv": "line 2"}[name]
-    assert f"{name}: half a character, or a character 0, is read as \ufffd in 1 cells (the first: {where}, 'text')" in (
-        by_hand.notes
-    )
+    note = "incomplete and NUL characters are read as \ufffd; cells with some: 1"
+    assert f"{name}: {note} (the first: {where}, 'text')" in by_hand.notes
 
 
 def test_half_a_character_anywhere_else(folder: Path) -> None:
@@ -344,7 +343,7 @@ def test_a_quotation_mark_that_stays_open(opened: Open) -> None:
 
 
 def test_lines_above_the_names(opened: Open) -> None:
-    with pytest.raises(UserError, match=r"its first line names 1 of 5 columns \(My study\); delete what stands above"):
+    with pytest.raises(UserError, match=r"its first line names 1 of 5 columns \(My study\); delete the lines above"):
         opened("My study,,,,\n" + HEADER + ROWS)
 
 
@@ -358,7 +357,7 @@ def test_backslashes(opened: Open, folder: Path, path: str) -> None:
         rows += f"c{n},{path.format(n)},so,{n},{split}\r\n"
     by_hand, guessed, text = opened(HEADER + rows)
     assert all(Path(media).is_file() for corpus in (by_hand, guessed) for media in corpus.clips["media"])
-    assert any(note.startswith("3 paths have backslashes, such as ") for note in by_hand.notes)
+    assert any(note.startswith("paths with backslashes, which are read as slashes: 3 ") for note in by_hand.notes)
     assert yaml.safe_load(text)["columns"]["media"] == "file"
 
 
@@ -386,7 +385,7 @@ def test_mixed_endings_under_one_template(folder: Path) -> None:
     assert described["columns"]["media"] == "Raw/{video}/{clip}"
     corpus = read_corpus(parse(Dataset, described, "guess.yaml"))
     assert [Path(media).name for media in corpus.clips["media"]] == ["1.avi", "2.mp4", "1.MP4"]
-    assert corpus.notes == ["3 paths have no ending; files with .MP4, .avi, .mp4 were found for them"]
+    assert corpus.notes == ["paths without an ending, found with .MP4, .avi, .mp4: 3"]
     (folder / "Raw/v1/2.wav").touch()
     with pytest.raises(UserError, match=r"t\.csv: line 3: 'Raw/v1/2' has no ending, and may be 2\.mp4 or 2\.wav"):
         read_corpus(parse(Dataset, described, "guess.yaml"))
