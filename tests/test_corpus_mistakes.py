@@ -226,9 +226,7 @@ def test_there_are_enough_mistakes() -> None:
 
 def test_joined_row_twice(read: Read) -> None:
     tables = [{"file": "t.csv"}, {"file": "more.csv", "join": ["id"]}]
-    with pytest.raises(
-        UserError, match=r"more\.csv: line 3: a is in .*more\.csv: line 2 already; delete one"
-    ):
+    with pytest.raises(UserError, match=r"more\.csv: line 3: a is in .*more\.csv: line 2 already; delete one"):
         read(on_disk={"more.csv": "id,mood\na,1\na,2\n"}, tables=tables)
 
 

@@ -36,7 +36,7 @@ HOMES = {  # the encodings of a language; cp1252 for every other
     "tr": ("cp1254",),
 }
 AT_HOME = 0.15  # for an encoding of the language that the words in ASCII are in
-KNOWN_WORDS = 0.2  # for a text all of whose words are common ones
+KNOWN_WORDS = 0.4  # for a text all of whose words are common ones
 SAMPLE_BYTES = 100_000  # of lines that are not ASCII
 SHOWN = 30  # characters of an example
 DOUBTFUL = 0.3  # how much more ordinary another reading must be to be told
@@ -142,9 +142,12 @@ def clean(text: str) -> str:
 
 
 def _language_of_ascii(data: bytes) -> str | None:
-    """Guess the language of a table by the words that read the same in most encodings."""
-    words = re.sub(rb"[A-Za-z]*[\x80-\xff][A-Za-z\x80-\xff]*", b" ", _sample(data) + b"\n" + data[:SAMPLE_BYTES])
-    return guess_language(words.decode("ascii"))
+    """Guess the language of a table by the words that read the same in most encodings, near the others if possible."""
+
+    def guess(lines: bytes) -> str | None:
+        return guess_language(re.sub(rb"[A-Za-z]*[\x80-\xff][A-Za-z\x80-\xff]*", b" ", lines).decode("ascii"))
+
+    return guess(_sample(data)) or guess(data[:SAMPLE_BYTES])
 
 
 def _score(text: str, encoding: str, language: str | None) -> float:

@@ -236,8 +236,9 @@ def _only_with_label(template: str, usable: Collection[str], row: Row) -> str:
     """That a path would need a label."""
     name = next(column for column in Template(template).columns if column not in usable)
     return (
-        f"no column tells which media file is meant but {name!r}, which looks like a label, and no path is built from "
-        f"labels ({Template(template).fill(row.cells)}); add a column with the path, or write `media` yourself"
+        f"no column tells which media file is meant: only {name!r} would complete a path "
+        f"({Template(template).fill(row.cells)}), and it looks like a label, from which no path is built; add a column "
+        "with the path, or write `media` yourself"
     )
 
 

@@ -93,6 +93,9 @@ WORDS = {
     "hr": "i je da se ne u na to sam nije što ali vrlo kako za ovo bio bilo su smo",
     "lt": "ir yra tai kad ne bet labai aš tu jis ji mes su kaip ką į iš buvo mano nežinau taip",
     "lv": "un ir tas ka nav bet ļoti es tu viņš mēs ar kā no uz bija man tev jūs šodien",
+    "ru": "и в не на я что он это как но мне меня ты мы так все очень по она то за вы был нет да уже хорошо",
+    "he": "לא אני זה את מה הוא של על יש כן טוב אתה היא עם כי אבל גם כל לי אין רק מאוד תודה שלום בכלל איך למה",
+    "ar": "لا أنا هذا ما هو في من على أن هي مع كل لم كان جدا لكن يا إلى نعم كيف شكرا",
 }
 SCRIPTS = {  # of other letters; the first that makes up a quarter of them counts
     "ja": "\u3041-\u30ff",
@@ -132,7 +135,7 @@ def guess_language(text: str) -> str | None:
         return None
     words = Counter(word.lower().replace("\u2019", "'") for word in WORD.findall(text))
     marks = Counter(letter.lower() for letter in letters if letter > "\x7f")
-    scores = {code: _fit(code, words, marks) for code in WORDS}
+    scores = {code: _fit(code, words, marks) for code in ALPHABETS}
     best = max(scores, key=scores.__getitem__)
     if scores[best] < scores["en"] + MARGIN and not any(letter in ALPHABETS[best] for letter in marks):
         best = "en"  # many words are those of several languages
@@ -143,7 +146,7 @@ def _fit(code: str, words: Counter[str], marks: Counter[str]) -> float:
     """How much speaks for a language: its common words, its letters, and none that it lacks."""
     known = sum(count for word, count in words.items() if word in KNOWN_WORDS[code])
     own = sum(count for letter, count in marks.items() if letter in ALPHABETS[code])
-    return known + 2 * own - 3 * (marks.total() - own)
+    return known + 2 * own - (1 if code == "en" else 3) * (marks.total() - own)  # English has words such as café
 
 
 def share_of_known_words(text: str) -> float:
