@@ -172,7 +172,7 @@ def test_guess_for_a_table_a_split(home: Path, tmp_path: Path) -> None:
     (home / "bare.csv").write_text("1,park/dog.mp4\n2,park/dog.mp4\n")
     write_new("tv", home, tmp_path / "tv.yaml")
     text = (tmp_path / "tv.yaml").read_text()
-    assert "# not used: " in text and "notes.csv: the column 'a' stands there twice" in text
+    assert "# not used: " in text and "notes.csv: the column 'a' appears twice" in text
     assert "bare.csv: its first line looks like a clip, not like names; give the table its `header`" in text
     assert "# not used: other.csv: no column tells which media file is meant" in text
     guessed = yaml.safe_load(text)
@@ -190,7 +190,7 @@ def test_guess_for_a_table_a_split(home: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["my corpus", "../evil", "home-released", ""])
 def test_name_that_the_workflow_could_not_take(name: str, home: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no name for a corpus"):
+    with pytest.raises(UserError, match="is not a valid corpus name"):
         write_new(name, home, tmp_path / "x.yaml")
 
 

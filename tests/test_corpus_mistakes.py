@@ -11,7 +11,7 @@ from mse.errors import UserError
 from tests.described import GOOD, HEADER, Read
 
 TABLE_MISTAKES = {
-    "clip twice": ("a,x,,,train,,,1\n", "t.csv: line 5 (a): id stands in {}/t.csv: line 2 already; clip ids must be"),
+    "clip twice": ("a,x,,,train,,,1\n", "t.csv: line 5 (a): id appears in {}/t.csv: line 2 already; clip ids must be"),
     "no clip id": (",x,,,train,,,1\n", "t.csv: line 5 (no clip id): id is empty; each clip needs a name"),
     "no media": ("d,,,,train,,,1\n", "t.csv: line 5 (d): file is empty; it must name the clip's file"),
     "unknown split": (
@@ -155,7 +155,7 @@ YAML_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no header": (
         {"tables": [{"file": "bare.csv"}]},
-        "bare.csv: the column '1' stands there twice; if the file begins with a clip and not with the columns' names",
+        "bare.csv: the column '1' appears twice; if the file begins with a clip and not with the columns' names",
     ),
     "utterances upside down": ({"cut": {"min_s": 30, "max_s": 5}}, "max_s (5) must be at least twice min_s (30)"),
     "clips upside down": (
@@ -205,7 +205,7 @@ FILE_MISTAKES: dict[str, tuple[bytes, str, str]] = {
         "t.csv",
         "corpus/t.csv: line 2: quotation marks that do not close (",
     ),
-    "header twice": (b"id,id\na,b\n", "t.csv", "corpus/t.csv: the column 'id' stands there twice"),
+    "header twice": (b"id,id\na,b\n", "t.csv", "corpus/t.csv: the column 'id' appears twice"),
     "broken JSON": (b'[{"id": 1', "t.json", "corpus/t.json: not a .json table: Expecting ',' delimiter"),
     "JSON of numbers": (b"[1, 2]", "t.json", "corpus/t.json: entry 1 is no object with columns, but str"),
     "JSON of one number": (b"3", "t.json", "corpus/t.json: expected a list of objects, or objects by name; found str"),
@@ -226,9 +226,7 @@ def test_there_are_enough_mistakes() -> None:
 
 def test_joined_row_twice(read: Read) -> None:
     tables = [{"file": "t.csv"}, {"file": "more.csv", "join": ["id"]}]
-    with pytest.raises(
-        UserError, match=r"more\.csv: line 3: a stands in .*more\.csv: line 2 already; which one counts"
-    ):
+    with pytest.raises(UserError, match=r"more\.csv: line 3: a is in .*more\.csv: line 2 already; delete one"):
         read(on_disk={"more.csv": "id,mood\na,1\na,2\n"}, tables=tables)
 
 

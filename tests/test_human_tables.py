@@ -10,21 +10,12 @@ import yaml
 
 from mse.config import Dataset, parse
 from mse.corpus import Corpus, read_corpus, read_manifest, write_manifest
-from mse.corpus.encoding import clean, rank_encodings
+from mse.corpus.encoding import clean
 from mse.corpus.guess import new
-from mse.corpus.language import guess_language
 from mse.corpus.numbers import plain_numbers
 from mse.errors import UserError
+from tests.written import COLUMNS, HEADER, HEARD, ROWS, TEXTS, make_folder
 
-HEADER = "id,file,text,label,split\r\n"
-TEXTS = ["hello", "so it is", "no"]
-ROWS = "".join(
-    f"c{n},{n}.ogg,{text},{n - 1},{split}\r\n"
-    for n, (text, split) in enumerate(zip(TEXTS, ("train", "valid", "test"), strict=True))
-)
-COLUMNS = {"clip_id": "id", "media": "file", "text": "text", "label": "label"}
-HEARD = {"modalities": ["acoustic", "text"]}  # which nobody can tell of empty files
-MEDIA = ("0.ogg", "1.ogg", "2.ogg")
 Opened = tuple[Corpus, Corpus, str]
 Open = Callable[..., Opened]
 
@@ -39,11 +30,7 @@ def tabs(table: str) -> str:
 
 @pytest.fixture()
 def folder(tmp_path: Path) -> Path:
-    """A corpus's folder with three media files, which are never opened."""
-    (tmp_path / "corpus").mkdir()
-    for name in MEDIA:
-        (tmp_path / "corpus" / name).touch()
-    return tmp_path / "corpus"
+    return make_folder(tmp_path)
 
 
 @pytest.fixture()
@@ -71,24 +58,29 @@ EXCEL: dict[str, tuple[str | bytes, str, dict[str, Any], list[str]]] = {
         HEADER.replace("\r", ",,,\r") + ROWS.replace("\r", ",,,\r"),
         "t.csv",
         {},
-        ["3 empty columns without a name are passed over"],
+        ["empty columns without a name are skipped: 3"],
     ),
     "an empty column in the middle": (
         HEADER.replace("text", ",text") + ROWS.replace(".ogg", ".ogg,"),
         "t.csv",
         {},
-        ["1 empty columns without a name are passed over"],
+        ["empty columns without a name are skipped: 1"],
     ),
-    "empty rows": (HEADER + ",,,,\r\n" + ROWS + ",,,,\r\n \t,,,,,,\r\n", "t.csv", {}, ["3 empty rows are passed over"]),
-    "sep=;": ("sep=;\r\n" + semicolons(HEADER + ROWS), "t.csv", {}, ["what separates cells (';')"]),
-    "a marked sep=,": (b"\xef\xbb\xbf" + f'"sep=,"\r\n{HEADER + ROWS}'.encode(), "t.csv", {}, ["cells (',')"]),
+    "empty rows": (HEADER + ",,,,\r\n" + ROWS + ",,,,\r\n \t,,,,,,\r\n", "t.csv", {}, ["empty rows are skipped: 3"]),
+    "sep=;": (
+        "sep=;\r\n" + semicolons(HEADER + ROWS),
+        "t.csv",
+        {},
+        ["first line gives the delimiter (';')"],
+    ),
+    "a marked sep=,": (b"\xef\xbb\xbf" + f'"sep=,"\r\n{HEADER + ROWS}'.encode(), "t.csv", {}, ["delimiter (',')"]),
     "spaces in names": (
         HEADER.replace("text", "text ").replace("label", "\u00a0label"),
         "t.csv",
         {},
-        ["'text ' is called 'text'"],
+        ["'text ' is read as 'text'"],
     ),
-    "curly quotes": (HEADER.replace("text", "\u201ctext\u201d"), "t.csv", {}, ["is called 'text' here"]),
+    "curly quotes": (HEADER.replace("text", "\u201ctext\u201d"), "t.csv", {}, ["is read as 'text'"]),
     "trailing tabs": (tabs(HEADER) + tabs(ROWS).replace("\r", "\t\t\r"), "t.tsv", {}, []),
     "Unicode text": (
         tabs(HEADER + ROWS).encode("utf-16"),
@@ -107,7 +99,7 @@ EXCEL: dict[str, tuple[str | bytes, str, dict[str, Any], list[str]]] = {
         "# mine, of May\r\n# v2\r\n" + HEADER + ROWS + "# end\r\n",
         "t.csv",
         {},
-        ["3 lines that begin with #"],
+        ["lines that begin with # are skipped as comments: 3"],
     ),
 }
 
@@ -127,74 +119,11 @@ def test_spreadsheets(opened: Open, kind: str) -> None:
     assert bool(notes) == bool(by_hand.notes)
 
 
-ENCODINGS = {
-    "gbk": ("gb18030", "zh", "我不知道该怎么办"),
-    "gb18030": ("gb18030", "zh", "太棒了😀"),
-    "big5": ("big5", "zh", "今天天氣真好"),
-    "cp932": ("cp932", "ja", "とても嬉しい"),
-    "euc_jp": ("euc_jp", "ja", "今日はいい天気ですね"),
-    "euc_kr": ("cp949", "ko", "정말 좋아요"),
-    "cp1251": ("cp1251", "ru", "Мне очень грустно"),
-    "koi8_r": ("koi8_r", "ru", "Сегодня хорошая погода"),
-    "cp1252": ("cp1252", "de", "Das ist schön für mich"),
-    "latin-1": ("cp1252", "fr", "il est très déçu et je suis ici"),
-    "cp1250": ("cp1250", "pl", "To jest świetne i bardzo dobre"),
-    "cp1253": ("cp1253", "el", "Σήμερα είναι ωραίος καιρός"),
-    "cp1254": ("cp1254", "tr", "Çok güzel bir gün değil mi"),
-    "cp1256": ("cp1256", "ar", "الطقس جميل اليوم"),
-    "mac_roman": ("mac_roman", "de", "Das ist schön für mich"),
-    "utf-16-le": ("utf-16-le", "zh", "我不知道"),
-    "utf-16-be": ("utf-16-be", "de", "Das ist schön für mich"),
-    "utf-16": ("", "ja", "とても嬉しい"),
-    "utf-8-sig": ("", "ko", "정말 좋아요"),
-    "utf-8": ("", "es", "no es muy bueno, pero me gusta el vino"),
-}
-
-
-@pytest.mark.parametrize("written", ENCODINGS)
-def test_encodings_are_guessed_and_marked(folder: Path, written: str) -> None:
-    """With a single short text that is not ASCII; the language is that of the text."""
-    encoding, language, said = ENCODINGS[written]
-    (folder / "t.csv").write_bytes((HEADER + ROWS.replace("so it is", f'"{said}"')).encode(written))
-    text = new("mine", folder)
-    described = yaml.safe_load(text)
-    assert described["tables"][0].get("encoding", "") == encoding
-    assert read_corpus(parse(Dataset, described, "guess.yaml")).clips["text"].tolist()[1] == said
-    (line,) = [line for line in text.splitlines() if "file: t.csv" in line]
-    assert not encoding or f"# guess: its text reads '{said.split(',')[0]}'"[:40] in line
-    (folder / "t.csv").write_bytes((HEADER + ROWS.replace("so it is", f'"{said}"').replace("hello", said.split(",")[0])
-                                    .replace("no,", f"{said.split(',')[0]},")).encode(written))  # fmt: skip
-    assert f"language: {language} # guess" in new("mine", folder)
-
-
-@pytest.mark.parametrize("written", [name for name, (found, _, _) in ENCODINGS.items() if found])
-def test_a_table_in_another_encoding_is_never_read_as_utf_8(opened: Open, written: str) -> None:
-    encoding, _, said = ENCODINGS[written]
-    with pytest.raises(UserError, match=f"t.csv: (not readable as utf-8: line 3 |looks like).*`encoding: {encoding}`"):
-        opened((HEADER + ROWS.replace("so it is", said)).encode(written))
-
-
-@pytest.mark.parametrize(
-    ("written", "told", "text"),
-    [("gbk", "cp1252", "我不知道"), ("gbk", "latin-1", "我不知道"), ("gbk", "big5", "我不知道该怎么办"),
-     ("cp1251", "cp1252", "Мне очень грустно"), ("big5", "gb18030", "我不高興"), ("utf-8", "cp1250", "schön")],
-)  # fmt: skip
-def test_a_wrong_encoding_is_told(folder: Path, written: str, told: str, text: str) -> None:
-    (folder / "t.csv").write_bytes((HEADER + ROWS.replace("hello", text)).encode(written))
-    table = {"file": "t.csv", "encoding": told}
-    described = {"root": str(folder), "tables": [table], "columns": COLUMNS, "split": {"by": "split"}}
-    (note,) = read_corpus(parse(Dataset, described, "hand.yaml")).notes
-    right = {"gbk": "gb18030"}.get(written, written)
-    assert f"t.csv: reads oddly as {told} (" in note and f"as {right} it would be '{text}'" in note
-    table["encoding"] = written
-    assert read_corpus(parse(Dataset, described, "hand.yaml")).notes == []
-
-
 def test_what_can_be_no_text(folder: Path) -> None:
     described = {"root": str(folder), "tables": [{"file": "t.csv"}], "columns": COLUMNS}
     for content, message in (
-        (b"PK\x03\x04\x14\x00", "t.csv: is a spreadsheet or a zip archive, and no text; save the table as CSV"),
-        (b"\x1f\x8b\x08\x00", "t.csv: is compressed with gzip; unpack it"),
+        (b"PK\x03\x04\x14\x00", "t.csv: is a spreadsheet or a zip archive, not text; save the table as CSV"),
+        (b"\x1f\x8b\x08\x00", "t.csv: is compressed with gzip; decompress it"),
     ):
         (folder / "t.csv").write_bytes(content)
         with pytest.raises(UserError, match=message):
@@ -207,7 +136,7 @@ def test_few_broken_characters_of_utf_8(opened: Open) -> None:
     table = (HEADER + ROWS.replace("hello", "ä ö ü ß é è ç à î ô û")).encode().replace(b"so it is", b"Stra\xdfe")
     by_hand, _, text = opened(table)
     assert by_hand.clips["text"].tolist()[1] == "Stra\ufffde"
-    assert by_hand.notes == ["t.csv: 1 broken characters are read as \ufffd (the first in line 3)"]
+    assert by_hand.notes == ["t.csv: broken characters are read as \ufffd: 1 (the first in line 3)"]
     assert "encoding:" not in text
 
 
@@ -239,9 +168,8 @@ def test_half_a_character(opened: Open, kind: str) -> None:
     for corpus in (by_hand, guessed):
         assert corpus.clips["text"].tolist() == ["a \ufffd", "😀", "😀"]
     where = {"h.json": "entry 1", "h.jsonl": "line 1", "h.csv": "line 2"}[name]
-    assert f"{name}: half a character, or a character 0, is read as \ufffd in 1 cells (the first: {where}, 'text')" in (
-        by_hand.notes
-    )
+    note = "incomplete and NUL characters are read as \ufffd; cells with some: 1"
+    assert f"{name}: {note} (the first: {where}, 'text')" in by_hand.notes
 
 
 def test_half_a_character_anywhere_else(folder: Path) -> None:
@@ -344,7 +272,7 @@ def test_a_quotation_mark_that_stays_open(opened: Open) -> None:
 
 
 def test_lines_above_the_names(opened: Open) -> None:
-    with pytest.raises(UserError, match=r"its first line names 1 of 5 columns \(My study\); delete what stands above"):
+    with pytest.raises(UserError, match=r"its first line names 1 of 5 columns \(My study\); delete the lines above"):
         opened("My study,,,,\n" + HEADER + ROWS)
 
 
@@ -358,7 +286,7 @@ def test_backslashes(opened: Open, folder: Path, path: str) -> None:
         rows += f"c{n},{path.format(n)},so,{n},{split}\r\n"
     by_hand, guessed, text = opened(HEADER + rows)
     assert all(Path(media).is_file() for corpus in (by_hand, guessed) for media in corpus.clips["media"])
-    assert any(note.startswith("3 paths have backslashes, such as ") for note in by_hand.notes)
+    assert any(note.startswith("paths with backslashes, which are read as slashes: 3 ") for note in by_hand.notes)
     assert yaml.safe_load(text)["columns"]["media"] == "file"
 
 
@@ -367,46 +295,27 @@ def test_backslashes_do_not_lead_out(opened: Open) -> None:
         opened(HEADER + ROWS.replace("0.ogg", "..\\..\\x.ogg"))
 
 
-@pytest.mark.parametrize("name", ["label", "label_T", "Sentiment", "video label", "emotion", "score"])
-def test_no_path_is_made_of_a_label(folder: Path, name: str) -> None:
-    (folder / "t.csv").write_text(f"who,{name},text\nx,0,hi\ny,1,ho\nz,2,hu\n")
-    text = new("mine", folder)
-    assert "# not used: t.csv: no column tells which media file is meant" in text
-    assert "{" + name not in text
+RAGGED = {
+    "two empty columns": ("id,file,text,label,split,,", ",", ",,"),
+    "no comma at the end of some": ("id,file,text,label,split,", "", ","),
+    "a shorter row": ("id,file,text,label,split", ",,,", ""),
+}
 
 
-def test_mixed_endings_under_one_template(folder: Path) -> None:
-    for path in ("Raw/v1/1.avi", "Raw/v1/2.mp4", "Raw/v2/1.MP4"):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).touch()
-    (folder / "Raw/v1/1.txt").touch()  # no recording
-    (folder / "t.csv").write_text("video,clip,text\nv1,1,so\nv1,2,it\nv2,1,is\n")
-    text = new("mine", folder)
-    described = yaml.safe_load(text) | HEARD
-    assert described["columns"]["media"] == "Raw/{video}/{clip}"
-    corpus = read_corpus(parse(Dataset, described, "guess.yaml"))
-    assert [Path(media).name for media in corpus.clips["media"]] == ["1.avi", "2.mp4", "1.MP4"]
-    assert corpus.notes == ["3 paths have no ending; files with .MP4, .avi, .mp4 were found for them"]
-    (folder / "Raw/v1/2.wav").touch()
-    with pytest.raises(UserError, match=r"t\.csv: line 3: 'Raw/v1/2' has no ending, and may be 2\.mp4 or 2\.wav"):
-        read_corpus(parse(Dataset, described, "guess.yaml"))
+@pytest.mark.parametrize("kind", RAGGED)
+def test_a_clip_may_begin_with_a_hash(folder: Path, kind: str) -> None:
+    """Whatever stands at the ends of the rows; a comment does not fit the header, or is alone in its row."""
+    header, first, other = RAGGED[kind]
+    rows = ["#blessed,0.ogg,so,1,train" + first, *(f"c{n},1.ogg,it,0,train{other}" for n in range(5))]
+    table = "\n".join(["# mine,,,,", header, *rows, "# end", "#,,,,,,", "# a, b"])
+    (folder / "t.csv").write_text(table)
+    described = {"root": str(folder), "tables": [{"file": "t.csv"}], "columns": COLUMNS, "split": {"by": "split"}}
+    corpus = read_corpus(parse(Dataset, described, "hand.yaml"))
+    assert corpus.clips["clip_id"].tolist() == ["#blessed", *(f"c{n}" for n in range(5))]
+    assert "t.csv: lines that begin with # are skipped as comments: 4" in corpus.notes
 
 
-def test_an_ending_that_all_share_is_kept(folder: Path) -> None:
-    (folder / "t.csv").write_text("name,text\n0,so\n1,it\n2,is\n")
-    assert yaml.safe_load(new("mine", folder))["columns"]["media"] == "{name}.ogg"
-
-
-@pytest.mark.parametrize(
-    ("text", "language"),
-    [("", None), ("hello", None), ("the dog and the cat", "en"), ("Это хорошо", "ru"), ("Це дуже добре, їжак", "uk"),
-     ("もの凄い話", "ja"), ("很好", "zh"), ("좋아", "ko"), ("ça ne va pas très bien", "fr"), ("det är jag", "sv")],
-)  # fmt: skip
-def test_languages(text: str, language: str | None) -> None:
-    assert guess_language(text) == language
-
-
-def test_short_tables_show_what_else_they_could_be() -> None:
-    best, second = rank_encodings((HEADER + "c0,0.ogg,太棒了,1,train").encode("gbk"))[:2]
-    assert (best.encoding, best.example) == ("gb18030", "太棒了")
-    assert second.encoding != "gb18030" and second.score < best.score
+def test_a_header_may_begin_with_a_hash(opened: Open) -> None:
+    by_hand, _, _ = opened("# v1, of May\n#" + HEADER + ROWS, columns={"clip_id": "#id"})
+    assert by_hand.clips["text"].tolist() == TEXTS
+    assert by_hand.notes == ["t.csv: lines that begin with # are skipped as comments: 1"]

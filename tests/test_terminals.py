@@ -107,7 +107,7 @@ def test_corpora_are_shown(home: Path, tmp_path: Path, terminal: str) -> None:
         ["provenance", tmp_path / "m.csv", "--full"],
     ]
     shown = mse(commands, **LIMITED[terminal])
-    assert "a run can start" in shown and "1 empty rows are passed over" in shown
+    assert "a run can start" in shown and "empty rows are skipped: 1" in shown
     assert "all as recorded" in shown
     if terminal == "ASCII":
         assert "#" * 30 + " 100.0 %" in shown and "\\u9ad8\\u5174" in shown  # a bar, and the class as an escape

@@ -248,7 +248,7 @@ def test_mistake_in_a_table_is_shown_by_the_workflow(checkout: Path, tmp_path: P
     done = snakemake(checkout, "--config", f"config_path=[config, {tmp_path}]", "--", "work/mine/quality.csv")
     assert done.returncode != 0
     said = done.stdout + done.stderr
-    assert "error: " in said and "t.csv: line 3 (a): clip_id stands in" in said
+    assert "error: " in said and "t.csv: line 3 (a): clip_id appears in" in said
     assert "Traceback" not in said and "RuleException" not in said  # said before any job is planned
 
 

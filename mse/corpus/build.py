@@ -277,7 +277,7 @@ def _mistakes(clips: pd.DataFrame, dataset: Dataset) -> list[str]:
         if not row.clip_id:
             wrong(f"{names.clip_id} is empty; each clip needs a name")
         elif row.clip_id in first:
-            wrong(f"{names.clip_id} stands in {first[row.clip_id]} already; clip ids must be unique")
+            wrong(f"{names.clip_id} appears in {first[row.clip_id]} already; clip ids must be unique")
         first.setdefault(row.clip_id, origin)
         if dataset.needs_media and not row.media:
             wrong(f"{names.media} is empty; it must name the clip's file")

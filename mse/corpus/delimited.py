@@ -44,19 +44,19 @@ def read_delimited(
     """
     said = SEPARATOR_LINE.match(text)
     if said:
-        notes.append(f"its first line says what separates cells ({said['mark']!r}), and is no row")
+        notes.append(f"its first line gives the delimiter ({said['mark']!r}) and is skipped")
         text = text[said.end() :]
     mark = delimiter or (said["mark"] if said else DELIMITERS.get(path.suffix.lower(), ","))
     lines = [(number + bool(said), cells) for number, cells in _split(path, text, mark, header, notes)]
-    comments = _without_comments(lines)
-    if len(comments) < len(lines):
-        notes.append(f"{len(lines) - len(comments)} lines that begin with # are passed over as comments")
-    lines = comments
+    rows = _without_comments(lines, header)
+    if len(rows) < len(lines):
+        notes.append(f"lines that begin with # are skipped as comments: {len(lines) - len(rows)}")
+    lines = rows
     names = list(header) or (lines.pop(0)[1] if lines else [])
     _check_names(path, names, mark)
-    filled = [line for line in lines if any(cell.strip() for cell in line[1])]
+    filled = [line for line in lines if _is_filled(line[1])]
     if len(filled) < len(lines):
-        notes.append(f"{len(lines) - len(filled)} empty rows are passed over")
+        notes.append(f"empty rows are skipped: {len(lines) - len(filled)}")
     for number, cells in filled:
         if not _fits(cells, names):
             raise UserError(
@@ -68,7 +68,7 @@ def read_delimited(
     if filled and named < len(kept) / 2:
         raise UserError(
             f"{path}: its first line names {named} of {len(kept)} columns ({', '.join(filter(None, names))}); delete "
-            "what stands above the columns' names, or give them as its table's `header`"
+            "the lines above the header, or give the columns' names as its table's `header`"
         )
     for number, cells in filled:
         yield f"line {number}", {name: cells[i] if i < len(cells) else "" for i, name in kept.items()}
@@ -97,8 +97,8 @@ def _split(path: Path, text: str, delimiter: str, header: Sequence[str], notes: 
         return standard
     odd = next((n for n, line in enumerate(LINE_END.split(text), start=1) if line.count('"') % 2), 0)
     raise UserError(
-        f"{path}: {f'line {odd}: ' if odd else ''}quotation marks that do not close ({problem}); a cell that holds "
-        'some stands in quotation marks itself, and has each of them twice: "he said ""no"""'
+        f"{path}: {f'line {odd}: ' if odd else ''}quotation marks that do not close ({problem}); put a cell that "
+        'holds quotation marks into quotation marks, and double each of them: "he said ""no"""'
     )
 
 
@@ -145,33 +145,51 @@ def _tolerant(text: str, delimiter: str) -> list[Line]:
     return lines
 
 
-def _without_comments(lines: list[Line]) -> list[Line]:
-    """Rows without those that begin with # and are not as long as most."""
-    usual = Counter(len(cells) for _, cells in lines).most_common(1)
-    return [line for line in lines if not line[1][0].lstrip().startswith("#") or len(line[1]) == usual[0][0]]
+def _without_comments(lines: list[Line], header: Sequence[str]) -> list[Line]:
+    """Rows without comments: those that begin with #, and are empty after it or do not fit the header.
+
+    A header may begin with # too, if most rows fit it.
+    """
+
+    def is_marked(cells: Sequence[str]) -> bool:
+        return cells[0].lstrip().startswith("#")
+
+    def is_header(cells: Sequence[str]) -> bool:
+        return _is_filled(cells[1:]) and sum(_fits(row, cells) for _, row in lines) > len(lines) / 2
+
+    names = header or next((cells for _, cells in lines if not is_marked(cells) or is_header(cells)), [])
+
+    def is_comment(cells: Sequence[str]) -> bool:
+        return is_marked(cells) and cells is not names and not (_is_filled(cells[1:]) and _fits(cells, names))
+
+    return [line for line in lines if not is_comment(line[1])]
 
 
 def _is_regular(lines: list[Line], header: Sequence[str]) -> bool:
     """Whether every row fits the header, which has more than one column."""
-    rows = [cells for _, cells in _without_comments(lines)]
+    rows = [cells for _, cells in _without_comments(lines, header)]
     names = header or rows.pop(0) if rows else []
     return len(names) > 1 and all(_fits(cells, names) for cells in rows)
 
 
+def _is_filled(cells: Sequence[str]) -> bool:
+    return any(cell.strip() for cell in cells)
+
+
 def _fits(cells: Sequence[str], names: Sequence[str]) -> bool:
     """Whether a row has a cell for each name; what is empty in it, or has no name, may be less or more at its end."""
-    if not any(cell.strip() for cell in cells):
+    if not _is_filled(cells):
         return True
     least = max((i for i, name in enumerate(names, start=1) if name.strip()), default=0)
-    return len(cells) >= least and not any(cell.strip() for cell in cells[len(names) :])
+    return len(cells) >= least and not _is_filled(cells[len(names) :])
 
 
 def _check_names(path: Path, names: Sequence[str], delimiter: str) -> None:
     twice = sorted(name for name, count in Counter(map(clean_name, names)).items() if name and count > 1)
     if twice:
         raise UserError(
-            f"{path}: the column {twice[0]!r} stands there twice; if the file begins with a clip and not with the "
-            "columns' names, give them as its table's `header`"
+            f"{path}: the column {twice[0]!r} appears twice; if the file begins with a clip and not with the columns' "
+            "names, give them as its table's `header`"
         )
     other = next((mark for mark in OTHERS if len(names) == 1 and mark in names[0] and mark != delimiter), None)
     if other:
@@ -191,7 +209,7 @@ def _columns(names: Sequence[str], rows: list[list[str]], notes: list[str]) -> d
             continue
         kept[index] = clean or f"column {index + 1}"
         if clean != name:
-            notes.append(f"the column {name!r} is called {kept[index]!r} here")
+            notes.append(f"the column {name!r} is read as {kept[index]!r}")
     if empty:
-        notes.append(f"{empty} empty columns without a name are passed over")
+        notes.append(f"empty columns without a name are skipped: {empty}")
     return kept

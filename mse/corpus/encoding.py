@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from charset_normalizer import from_bytes
-
-from mse.corpus.language import ALPHABETS, FREQUENT_HAN, guess_language, share_of_known_words
+from mse.corpus.language import ALPHABETS, FREQUENT, guess_language, share_of_known_words
 from mse.errors import UserError
 
 UTF8 = ("utf-8", "utf8", "utf-8-sig", "utf_8", "utf_8_sig")
@@ -21,27 +19,35 @@ MARKS = {  # the first bytes of a file that says itself how it is written; the l
     codecs.BOM_UTF16_BE: "utf-16",
 }
 NO_TEXT = {  # the first bytes of what people take for a table
-    b"PK\x03\x04": "a spreadsheet or a zip archive, and no text; save the table as CSV (UTF-8)",
-    b"\xd0\xcf\x11\xe0": "a spreadsheet of an old format, and no text; save the table as CSV (UTF-8)",
-    b"\x1f\x8b": "compressed with gzip; unpack it",
+    b"PK\x03\x04": "a spreadsheet or a zip archive, not text; save the table as CSV (UTF-8)",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet of an old format, not text; save the table as CSV (UTF-8)",
+    b"\x1f\x8b": "compressed with gzip; decompress it",
 }
-# What spreadsheets, editors and terminals write on some computer in the world; of equals the first is taken.
 MULTIBYTE = ("gb18030", "big5", "cp932", "cp949", "euc_jp")
-KNOWN = (
-    "gb18030", "big5", "cp932", "cp1252", "cp1251", "cp949", "euc_jp", "cp1250", "cp1254", "cp1253", "cp1255",
-    "cp1256", "cp1257", "cp874", "mac_roman", "cp850", "koi8_r", "cp866", "iso8859_2",
-)  # fmt: skip
-OLD = ("mac_roman", "cp850", "koi8_r", "cp866", "iso8859_2")  # of systems that are seldom met today
+# What spreadsheets, editors and terminals write, and how much rarer than the commonest it is on people's computers.
+RARITY = {
+    "cp1252": 0.0, "gb18030": 0.0, "big5": 0.02, "cp932": 0.02, "cp949": 0.02, "cp1251": 0.02, "cp1250": 0.05,
+    "cp1254": 0.05, "cp1253": 0.05, "cp1255": 0.05, "cp1256": 0.05, "cp1257": 0.05, "cp874": 0.1, "euc_jp": 0.1,
+    "iso8859_2": 0.1, "mac_roman": 0.15, "koi8_r": 0.15, "cp866": 0.15, "cp850": 0.17,
+}  # fmt: skip
+HOMES = {  # the encodings of a language; cp1252 for every other
+    **dict.fromkeys(("pl", "cs", "sk", "hu", "ro", "hr"), ("cp1250", "iso8859_2")),
+    **dict.fromkeys(("lt", "lv"), ("cp1257",)),
+    "tr": ("cp1254",),
+}
+AT_HOME = 0.15  # for an encoding of the language that the words in ASCII are in
+KNOWN_WORDS = 0.4  # for a text all of whose words are common ones
 SAMPLE_BYTES = 100_000  # of lines that are not ASCII
-BONUS = 0.02  # for what charset-normalizer would choose
 SHOWN = 30  # characters of an example
 DOUBTFUL = 0.3  # how much more ordinary another reading must be to be told
 VALID_FOR_ONE_BAD = 10  # of a file's sequences in UTF-8 for each that is broken, to be called UTF-8
 HALVES = re.compile("[\ud800-\udfff\0]")
 PUNCTUATION = frozenset(
-    "\u2018\u2019\u201c\u201d\u201e\u2026\u2013\u2014\u2022\u20ac«»¿¡°·£§©®\u2122\u2713\u3000\u3001\u3002\u300a\u300b\u300c\u300d"
+    "\u2018\u2019\u201c\u201d\u201e\u2026\u2013\u2014\u2022\u20ac«»¿¡°·£§©®½¼\u00d7\u2122\u2713\u3000\u3001\u3002\u300a\u300b\u300c\u300d"
     "\u300e\u300f\u3010\u3011\uff08\uff09\uff0c\uff01\uff1f\uff1a\uff1b\uff5e"
 )
+WITHIN_WORDS = frozenset("\u2019\u2026\u2013\u2014")  # wait…what
+WORDS_OF_ONE = frozenset("àéèóåöяивскоуаÀÉÈÅÖЯИВСКОУА")  # letters that stand alone
 WESTERN = frozenset("".join(ALPHABETS[code] for code in ("de", "fr", "es", "it", "pt", "sv", "da")))
 THAI = frozenset("านรอกเงมยลวดทสตะปบคหแจพชขใ่้ีิัื็์ุูำไ")
 ARABIC = frozenset("اليمونرتبةعدسفهكقأحجشط")
@@ -110,17 +116,12 @@ def rank_encodings(data: bytes) -> list[Reading]:
     if marked or wide or _mended(data, []):
         encoding = marked or wide or "utf-8"
         return [Reading(encoding, _example(data.decode(encoding, "replace")), 1.0)]
-    sample = _sample(data)
+    sample, language = _sample(data), _language_of_ascii(data)
     readings = []
-    found = from_bytes(sample, cp_isolation=list(KNOWN)).best()
-    for encoding in KNOWN:
+    for encoding in RARITY:
         if _decodes(data, encoding):
             text = sample.decode(encoding)
-            score = ordinary(text, encoding) - 0.05 * (encoding in OLD)
-            if encoding not in MULTIBYTE:
-                score += 0.2 * share_of_known_words(text)
-            score += BONUS * bool(found and (encoding in found.could_be_from_charset))
-            readings.append(Reading(encoding, _example(text), score))
+            readings.append(Reading(encoding, _example(text), _score(text, encoding, language)))
     return sorted(readings, key=lambda reading: -reading.score)
 
 
@@ -140,7 +141,24 @@ def clean(text: str) -> str:
     return whole.replace("\0", "\ufffd")
 
 
-def ordinary(text: str, encoding: str) -> float:
+def _language_of_ascii(data: bytes) -> str | None:
+    """Guess the language of a table by the words that read the same in most encodings, near the others if possible."""
+
+    def guess(lines: bytes) -> str | None:
+        return guess_language(re.sub(rb"[A-Za-z]*[\x80-\xff][A-Za-z\x80-\xff]*", b" ", lines).decode("ascii"))
+
+    return guess(_sample(data)) or guess(data[:SAMPLE_BYTES])
+
+
+def _score(text: str, encoding: str, language: str | None) -> float:
+    """How likely a reading is: ordinary characters and words, by a common encoding, which suits the language."""
+    score = ordinary(text, encoding, language) - RARITY.get(encoding, 0.0)
+    if encoding not in MULTIBYTE:
+        score += KNOWN_WORDS * share_of_known_words(text)
+    return score + AT_HOME * bool(language and encoding in HOMES.get(language, ("cp1252",)))
+
+
+def ordinary(text: str, encoding: str, language: str | None = None) -> float:
     """How ordinary the characters beyond ASCII of a text are, from 0 (nonsense) to 1.
 
     A wrong encoding makes rare ideographs, accents side by side and capitals within words.
@@ -148,64 +166,68 @@ def ordinary(text: str, encoding: str) -> float:
     Args:
         text: what was read.
         encoding: as what; each has its own commonest characters.
+        language: what its words in ASCII are in; None where they do not tell.
     """
     odd = [index for index, letter in enumerate(text) if letter > "\x7f"]
     if not odd:
         return 1.0
-    value = _in_multibyte(encoding) if encoding in MULTIBYTE else _in_single_byte(text)
+    value = _in_multibyte(encoding) if encoding in MULTIBYTE else _in_single_byte(text, language)
     return sum(value(text, index) for index in odd) / len(odd)
 
 
 def _in_multibyte(encoding: str) -> Callable[[str, int], float]:
     """What a character is worth in a text of Chinese, Japanese or Korean."""
 
-    level = 0.8 if encoding in ("cp932", "euc_jp") else 0.6
+    standard, first, last = LEVEL_1[encoding]
 
     @cache
     def worth(letter: str) -> float:
+        if letter in FREQUENT[encoding] or ("\u3041" <= letter <= "\u30ff" and encoding in ("cp932", "euc_jp")):
+            return 1.0
         if letter in PUNCTUATION:
             return 0.8
-        if "\uac00" <= letter <= "\ud7a3":
-            return 1.0 if encoding == "cp949" and len(letter.encode("euc_kr", "ignore")) == 2 else 0.1
-        if "\u3041" <= letter <= "\u30ff":
-            return 1.0 if encoding in ("cp932", "euc_jp") else 0.1
-        if "\u4e00" <= letter <= "\u9fff":
-            if encoding in ("gb18030", "big5") and letter in FREQUENT_HAN:
-                return 1.0
-            standard, first, last = LEVEL_1[encoding]
-            lead = letter.encode(standard, "ignore")[:1]
-            return level if lead and first <= lead[0] <= last else 0.1
+        code = letter.encode(standard, "ignore")
+        if len(code) == 2 and first <= code[0] <= last:
+            return 0.6 if encoding == "cp949" else 0.75
         return 0.5 if letter > "\U0001f000" else 0.1  # pictures such as emoji, and all else
 
-    return lambda text, index: worth(text[index])
+    def in_place(text: str, index: int) -> float:
+        before = text[index - 1 : index]
+        return 0.1 if before.isascii() and before.isalpha() else worth(text[index])
+
+    return in_place
 
 
-# Which lead bytes of which standard hold the characters that a school teaches; a Korean text has none of them.
+# Which lead bytes of which standard hold the characters that a school teaches.
 LEVEL_1 = {
     "gb18030": ("gb2312", 0xB0, 0xD7),
     "big5": ("big5", 0xA4, 0xC6),
     "cp932": ("euc_jp", 0xB0, 0xCF),
     "euc_jp": ("euc_jp", 0xB0, 0xCF),
-    "cp949": ("ascii", 1, 0),
+    "cp949": ("euc_kr", 0xB0, 0xC8),
 }
 
 
-def _in_single_byte(text: str) -> Callable[[str, int], float]:
+def _in_single_byte(text: str, language: str | None) -> Callable[[str, int], float]:
     """What a character is worth in a text whose script has letters of one byte."""
-    language = guess_language(text)
     greek = 1.0 if GREEK_ACCENTS.search(text) else 0.8  # most words of Greek have one
-    alphabet = frozenset(ALPHABETS.get(language or "", ""))
+    alphabet = frozenset(ALPHABETS.get(language or guess_language(text) or "", ""))
 
     def worth(text: str, index: int) -> float:
         letter = text[index]
         before, after = text[index - 1 : index] if index else "", text[index + 1 : index + 2]
+        if letter in PUNCTUATION:
+            return 0.9 if letter in WITHIN_WORDS or not (before.isalpha() and after.isalpha()) else 0.1
         if not letter.isalpha() and letter not in THAI:
-            within = before.isalpha() and after.isalpha()
-            return 0.8 if letter in PUNCTUATION and (not within or letter == "\u2019") else 0.1
-        if letter.isupper() and before.islower():
+            return 0.1
+        two = text[max(0, index - 2) : index]
+        after_capitals = len(two) == 2 and two.isalpha() and two.isupper()
+        if (letter.isupper() and before.islower()) or (letter.islower() and after_capitals):
             return 0.0
+        if not (before.isalpha() or after.isalpha()) and letter not in WORDS_OF_ONE:
+            return 0.5
         if letter.isupper() and before.isupper() and letter > "\u0250":
-            return 0.85
+            return 0.7
         if letter < "\u0250":  # Latin: an accent seldom stands beside another
             if max(before, after) > "\x7f" and (before + after).strip("\u2019\u201c\u201d\u201e\u2026«»"):
                 return 0.4
@@ -234,9 +256,9 @@ def _sample(data: bytes) -> bytes:
 
 
 def _example(text: str) -> str:
-    """The cell of the first line that is not ASCII, shortened."""
-    cells = (cell for line in text.splitlines() for cell in re.split(r"[,;\t|]", line) if not cell.isascii())
-    return clean(next(cells, "").strip(' "')[:SHOWN])
+    """The first cell, or value of JSON, that is not ASCII, shortened; "" where all are."""
+    cells = (cell for line in text.splitlines() for cell in re.split(r'[,;\t|]|":', line) if not cell.isascii())
+    return clean(next(cells, "").strip(' "[]{}')[:SHOWN])
 
 
 def _decodes(data: bytes, encoding: str) -> bool:
@@ -265,7 +287,7 @@ def _mended(data: bytes, notes: list[str]) -> str:
         return ""
     if broken:
         line = next(n for n, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1) if "\ufffd" in line)
-        notes.append(f"{broken} broken characters are read as \ufffd (the first in line {line})")
+        notes.append(f"broken characters are read as \ufffd: {broken} (the first in line {line})")
     return text
 
 
@@ -284,7 +306,7 @@ def _unfit(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:
     wrong = f"not readable as {encoding}: line {line} holds the byte 0x{data[error.start]:02x}"
     readings = rank_encodings(data)
     if not readings:
-        return f"{wrong}, and no other encoding fits; mend this line, or save the table as UTF-8"
+        return f"{wrong}, and no other encoding fits; correct this line, or save the table as UTF-8"
     likely = ", or ".join(f"{reading.encoding} ({reading.example!r})" for reading in apart(readings)[:2])
     return f"{wrong}; it may be {likely}: say `encoding: {readings[0].encoding}` for this table"
 
@@ -296,9 +318,9 @@ def _doubts(data: bytes, encoding: str) -> list[str]:
         return []
     best, text = readings[0], _sample(data).decode(encoding, "replace")
     like = "gb18030" if codecs.lookup(encoding).name.startswith("gb") else codecs.lookup(encoding).name
-    if best.score - ordinary(text, like) < DOUBTFUL:
+    if best.score - _score(text, like, _language_of_ascii(data)) < DOUBTFUL:
         return []
     return [
         f"reads oddly as {encoding} ({_example(text)!r}); as {best.encoding} it would be {best.example!r}: "
-        "mend its table's `encoding`"
+        "correct its table's `encoding`"
     ]

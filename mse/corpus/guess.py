@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +14,9 @@ from mse.config.files import RELEASED_SUFFIX
 from mse.config.section import parse
 from mse.corpus.delimited import OTHERS
 from mse.corpus.encoding import MARKS, apart, rank_encodings
+from mse.corpus.label_column import MOST_CLASSES, find_label, is_like_label, named
 from mse.corpus.language import guess_language
-from mse.corpus.media_template import guess_media_template
+from mse.corpus.media_template import ROWS_LOOKED_AT, count_files, guess_media_template
 from mse.corpus.numbers import NUMBER, plain_numbers
 from mse.corpus.sources import Row, read_rows, walk
 from mse.errors import UserError
@@ -25,15 +26,6 @@ from mse.provenance import SUFFIX as RECORD
 from mse.templates import Template
 
 TABLES = {".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl"}
-NAMES = {  # what columns are called, in lower case and without spaces and underscores
-    "text": ("text", "utterance", "transcript", "transcription", "sentence", "words", "txt"),
-    "label": ("label", "sentiment", "emotion", "videolabel", "score", "rating", "intensity", "class", "annotation"),
-    "split": ("split", "mode", "set", "subset", "partition", "fold"),
-    "speaker": ("speaker", "speakerid", "actor", "who", "subject", "person", "participant"),
-    "start": ("start", "starts", "starttime", "begin", "from", "onset"),
-    "end": ("end", "ends", "endtime", "stop", "to", "offset"),
-    "clip_id": ("clipid", "id", "uttid", "utteranceid", "name", "clip", "segment", "key"),
-}
 SPLIT_WORDS = {
     "train": "train",
     "valid": "valid",
@@ -43,9 +35,8 @@ SPLIT_WORDS = {
     "test": "test",
 }
 NAME = re.compile(r"[\w.-]+")  # what a part of a path in the workflow may be
-MOST_CLASSES = 20
+ID = re.compile(r"[\w./\\:+-]{1,100}")  # no sentence
 SPREADSHEETS = {".xlsx", ".xlsm", ".xls", ".ods"}
-ROWS_LOOKED_AT = 200
 
 
 def new(name: str, root: Path) -> str:
@@ -63,8 +54,8 @@ def new(name: str, root: Path) -> str:
     """
     if not NAME.fullmatch(name) or name.endswith(RELEASED_SUFFIX):
         raise UserError(
-            f"{name!r} is no name for a corpus: letters, figures, dots, dashes and underscores make one, and the end "
-            f"{RELEASED_SUFFIX} is kept for features that others released"
+            f"{name!r} is not a valid corpus name: use letters, digits, dots, dashes and underscores; names "
+            f"that end in {RELEASED_SUFFIX} are reserved for precomputed features"
         )
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; --root names the corpus's folder")
@@ -92,7 +83,7 @@ def new(name: str, root: Path) -> str:
     best = max(guesses, key=lambda found: found[0], default=(0.0, []))
     for group, guess in zip(groups, guesses, strict=True):
         if not guess[0] and not group[0].table.file.lower().endswith(".txt"):
-            unread.append(f"{group[0].table.file}: no column tells which media file is meant")
+            unread.append(f"{group[0].table.file}: {' '.join(guess[1])}")
     body = best[1] if best[0] > 0 else _from_files(files)
     comments = [f"# not used: {' '.join(reason.split())}" for reason in unread]
     if passed_over:
@@ -149,7 +140,7 @@ def _read_table(root: Path, path: str) -> Read | str:
     doubt = ""
     if readings and readings[0].encoding not in ("utf-8", *MARKS.values()):
         encoding = {"encoding": readings[0].encoding}
-        doubt = f"guess: its text reads {readings[0].example!r}"
+        doubt = "guess" + (f": its text reads {readings[0].example!r}" if readings[0].example else "")
         if len(readings) > 1:
             doubt += f"; as {readings[1].encoding} it would be {readings[1].example!r}"
     reasons = []
@@ -186,42 +177,69 @@ def _by_split(group: list[Read]) -> list[Read]:
 
 
 def _from_tables(group: list[Read], files: list[str]) -> tuple[float, list[str]]:
-    """How many of the rows of tables lead to a media file (0 to 1), and the YAML for it."""
+    """How many of the rows of tables lead to a media file (0 to 1), and the YAML for it; at 0, why none does."""
     rows = [row for read in group for row in read.rows]
-    looked = rows[:: max(1, len(rows) // ROWS_LOOKED_AT)]
     columns = list(rows[0].cells)
-    template, share = guess_media_template(looked, [name for name in columns if not _is_label(name)], files)
-    if not template:
-        return 0.0, []
     values = {column: [row.cells.get(column, "") for row in rows] for column in columns}
-    found = {fact: _named(columns, fact) for fact in NAMES}
+    label = find_label(values)
+    found = {fact: named(columns, fact) for fact in ("clip_id", "text", "speaker", "start", "end", "split")}
+    found["label"] = label
+    usable = [name for name in columns if name != label and not is_like_label(name, values[name])]
+    template = guess_media_template(rows, usable, files)
+    problem = _problem(template.text, rows, files, found["start"])
+    if template.share < 1 and len(usable) < len(columns):
+        other = guess_media_template(rows, columns, files)
+        if other.share > template.share:
+            problem = _only_with_label(other.text, usable, rows[0])
+    if problem:
+        return 0.0, [problem]
     lines = ["tables:"]
     for read in group:
         lines.append(f"  - {_inline(read.table)}" + (f" # {read.doubt}" if read.doubt else ""))
         lines += [f"  # {remark}" for remark in read.remarks]
     lines.append("columns:")
-    lines.append(f"  clip_id: {_clip_id(template, found['clip_id'], values)}")
-    lines.append(f"  media: {_quoted(_plain(template))} # guess: right for {100 * share:.0f} % of {len(looked)} rows")
+    lines.append(f"  clip_id: {_clip_id(template.text, found, values)}")
+    media_path = _quoted(_plain(template.text))
+    lines.append(f"  media: {media_path} # guess: right for {100 * template.share:.0f} % of {template.rows} rows")
     for fact in ("start", "end", "speaker", "text", "label"):
         if found[fact]:
-            lines.append(f"  {fact}: {_quoted(str(found[fact]))} # guess, by its name")
+            by = "name" if named([str(found[fact])], fact) else "content"
+            lines.append(f"  {fact}: {_quoted(str(found[fact]))} # guess, by its {by}")
     if found["split"]:
         lines += _split(str(found["split"]), values[str(found["split"])])
-    elif found["label"]:
-        kept = found["speaker"] or next(iter(Template(template).columns))
+    elif label:
+        kept = found["speaker"] or next(iter(Template(template.text).columns))
         lines.append(f"split: {{hash_of: {_quoted(kept)}, valid: 0.1, test: 0.2}} # guess: none of these in two splits")
-    if found["label"]:
-        lines += _task(values[str(found["label"])])
+    if label:
+        lines += _task(values[label])
     if found["text"]:
         language = guess_language("\n".join(values[str(found["text"])][:ROWS_LOOKED_AT]))
         lines.append(f"language: {language or 'en'} # guess" + ("" if language else ": the texts do not tell"))
-    return share, lines
+    return template.share, lines
 
 
-def _is_label(column: str) -> bool:
-    """Whether a column's name says that it holds a label, for all or for one modality: no path is made of it."""
-    words = [word for word in re.split(r"[\W_]+", column.lower()) if word]
-    return _named([column], "label") is not None or any(_named([word], "label") for word in words)
+def _problem(template: str, rows: list[Row], files: list[str], start: str | None) -> str:
+    """Why a template for media is none; "" where it is one.
+
+    Clips share a recording where the table has their starts, or where there are far fewer recordings than rows.
+    """
+    if not template:
+        return "no column tells which media file is meant"
+    hits, led_to = count_files(template, rows, files)
+    is_path = _plain(template) != template and any(is_medium(row.cells[_plain(template)]) for row in rows)
+    if start or is_path or led_to >= min(hits, len(files)) / 2:
+        return ""
+    return f"no columns tell which media file is meant: {template} leads {hits} rows to {led_to} of {len(files)} files"
+
+
+def _only_with_label(template: str, usable: Collection[str], row: Row) -> str:
+    """That a path would need a label."""
+    name = next(column for column in Template(template).columns if column not in usable)
+    return (
+        f"no column tells which media file is meant: only {name!r} would complete a path "
+        f"({Template(template).fill(row.cells)}), and it looks like a label, from which no path is built; add a column "
+        "with the path, or write `media` yourself"
+    )
 
 
 def _inline(table: Table) -> str:
@@ -230,28 +248,25 @@ def _inline(table: Table) -> str:
     return yaml.safe_dump(values, default_flow_style=True, allow_unicode=True, sort_keys=False, width=1000).strip()
 
 
-def _named(columns: Iterable[str], fact: str) -> str | None:
-    """The column whose name says that it holds this fact."""
-    bare = {column: re.sub(r"[\s_.]+", "", column.lower()).removesuffix("s").removesuffix("sec") for column in columns}
-    for name in NAMES[fact]:
-        for column, word in bare.items():
-            if word in (name, name.removesuffix("s")):
-                return column
-    return None
-
-
 def _plain(template: str) -> str:
     """A template of one column alone as that column's name."""
     return template[1:-1] if re.fullmatch(r"\{[^{}:]+\}", template) else template
 
 
-def _clip_id(template: str, column: str | None, values: Mapping[str, list[str]]) -> str:
+def _clip_id(template: str, found: Mapping[str, str | None], values: Mapping[str, list[str]]) -> str:
+    """The YAML for the clips' ids: a column that is unique, or the template's columns where they are so together."""
+
+    def is_id(name: str) -> bool:
+        return len(set(values[name])) == len(values[name]) and all(ID.fullmatch(cell) for cell in values[name])
+
+    column = found["clip_id"]
     if column and len(set(values[column])) == len(values[column]):
         return f"{_quoted(column)} # guess: unique"
-    names = list(dict.fromkeys(re.findall(r"\{([^{}:]+)", template)))
+    names = list(dict.fromkeys(Template(template).columns))
     together = list(zip(*(values[name] for name in names), strict=True))
     if len(set(together)) < len(together):
-        single = next((name for name, cells in values.items() if len(set(cells)) == len(cells)), None)
+        taken = [found[fact] for fact in ("text", "label", "start", "end", "speaker", "split")]
+        single = next((name for name in values if name not in taken and is_id(name)), None)
         return (
             f"{_quoted(single)} # guess: unique" if single else f"{_quoted(names[0])} # guess: NOT unique; add a column"
         )

@@ -1,41 +1,83 @@
 """Guess how the path of a row's recording is put together from its columns."""
 
+import random
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from mse.corpus.sources import Row
 from mse.templates import Template
 
+ROWS_LOOKED_AT = 200
+ROWS_TAKEN_APART = 5  # whose values are looked for in paths
 
-def guess_media_template(rows: list[Row], columns: Collection[str], files: list[str]) -> tuple[str, float]:
-    """Find the template that leads most rows to a media file.
+
+@dataclass(frozen=True, order=True)
+class MediaTemplate:
+    """A template for the paths of recordings; of two the better one is greater.
+
+    Attributes:
+        share: of rows that it leads to a file, from 0 to 1.
+        files: how many files these are.
+        is_whole: whether it has the file's ending.
+        columns: how many columns it takes from.
+        shortness: the shorter, the greater.
+        text: the template; "" where none leads anywhere.
+        rows: how many rows were looked at.
+    """
+
+    share: float = 0.0
+    files: int = 0
+    is_whole: bool = False
+    columns: int = 0
+    shortness: int = 0
+    text: str = ""
+    rows: int = 0
+
+
+def guess_media_template(rows: list[Row], columns: Collection[str], files: list[str]) -> MediaTemplate:
+    """Find the template that leads most rows to a media file, and to the most files.
 
     Args:
-        rows: some rows of a table.
+        rows: a table's; some are drawn, since rows at even distances may all be the first of their videos.
         columns: those that may be part of a path.
         files: paths of the media files; where they have several endings, a template may lack its own.
-
-    Returns:
-        The template, "" where none leads anywhere, and the share of rows that it leads to a file.
     """
-    table = [{name: _with_slashes(row.cells[name]) for name in columns} for row in rows]
+    drawn = sorted(random.Random(0).sample(range(len(rows)), min(len(rows), ROWS_LOOKED_AT)))
+    table = [{name: _with_slashes(rows[index].cells[name]) for name in columns} for index in drawn]
+    forms = _forms(files)
     there = set(files)
-    forms = {path: path for path in files}  # what a template is made from, and the file that it means
+    candidates: dict[str, MediaTemplate] = {}
+    for cells in table[:: max(1, len(table) // ROWS_TAKEN_APART)][:ROWS_TAKEN_APART]:
+        for form in forms:
+            text = _as_template(form, cells)
+            if text and text not in candidates:
+                hits = [filled for other in table if (filled := _fill(text, other)) in forms]
+                taken = len(set(Template(text).columns))
+                share = len(hits) / len(table)
+                candidates[text] = MediaTemplate(
+                    share, len(set(hits)), form in there, taken, -len(text), text, len(table)
+                )
+    return max(candidates.values(), default=MediaTemplate())
+
+
+def count_files(template: str, rows: list[Row], files: list[str]) -> tuple[int, int]:
+    """Count the rows that a template leads to a media file, and these files."""
+    forms = _forms(files)
+    cells = ({name: _with_slashes(row.cells[name]) for name in Template(template).columns} for row in rows)
+    hits = [filled for row in cells if (filled := _fill(template, row)) in forms]
+    return len(hits), len(set(hits))
+
+
+def _forms(files: list[str]) -> dict[str, str]:
+    """What a template may be made from, and the file that it means."""
+    forms = {path: path for path in files}
     if len({Path(path).suffix for path in files}) > 1:
         stems = Counter(_stem(path) for path in files)
-        alone = {_stem(path) for path in files if stems[_stem(path)] == 1} - there
-        forms |= {_stem(path): path for path in files if _stem(path) in alone}
-    candidates: dict[str, tuple[float, int, bool]] = {}  # share of rows that lead to a file; files; with an ending
-    for cells in table[:: max(1, len(table) // 5)][:5]:
-        for form in forms:
-            template = _as_template(form, cells)
-            if template and template not in candidates:
-                hits = [filled for other in table if (filled := _fill(template, other)) in forms]
-                candidates[template] = (len(hits) / len(table), len(set(hits)), form in there)
-    best = max(candidates, key=lambda text: (candidates[text], -len(text)), default="")
-    return best, candidates[best][0] if best else 0.0
+        forms |= {_stem(path): path for path in files if stems[_stem(path)] == 1 and _stem(path) not in forms}
+    return forms
 
 
 def _with_slashes(cell: str) -> str:

@@ -28,13 +28,13 @@ def find_recordings(root: Path, paths: Sequence[str], origins: Sequence[str], no
     slashed = [_with_slashes(root, path) for path in paths]
     turned = [path for path, other in zip(paths, slashed, strict=True) if path != other]
     if turned:
-        notes.append(f"{len(turned)} paths have backslashes, such as {turned[0]!r}; they are read as slashes")
+        notes.append(f"paths with backslashes, which are read as slashes: {len(turned)} (such as {turned[0]!r})")
     folders: dict[Path, dict[str, list[str]]] = {}
     found = [_find(root, path, origin, folders) for path, origin in zip(slashed, origins, strict=True)]
     completed = [(path, other) for path, other in zip(slashed, found, strict=True) if is_completed(path, other)]
     if completed:
         endings = sorted({Path(other).suffix for _, other in completed})
-        notes.append(f"{len(completed)} paths have no ending; files with {', '.join(endings)} were found for them")
+        notes.append(f"paths without an ending, found with {', '.join(endings)}: {len(completed)}")
     return found
 
 

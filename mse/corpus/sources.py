@@ -234,7 +234,7 @@ def _clean(rows: list[Row], notes: list[str]) -> list[Row]:
         cleaned.append(Row(row.source, row.place, cells))
     if mended:
         notes.append(
-            f"half a character, or a character 0, is read as \ufffd in {len(mended)} cells (the first: {mended[0]})"
+            f"incomplete and NUL characters are read as \ufffd; cells with some: {len(mended)} (the first: {mended[0]})"
         )
     return cleaned
 
@@ -249,7 +249,9 @@ def _joined(rows: list[Row], found: list[Row], table: Table, notes: list[str]) -
     for row in found:
         key = tuple(row.cells[name] for name in table.join)
         if key in added:
-            raise UserError(f"{row.origin}: {', '.join(key)} stands in {added[key].origin} already; which one counts?")
+            raise UserError(
+                f"{row.origin}: {', '.join(key)} is in {added[key].origin} already; delete one of the two rows"
+            )
         added[key] = row
     columns = [name for name in found[0].cells if name not in table.join]
     taken = sorted(set(columns) & set(rows[0].cells))
