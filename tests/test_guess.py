@@ -131,3 +131,11 @@ def test_many_utterances_of_one_recording(tmp_path: Path, header: str) -> None:
     rows = [f"v{i // 10},{i}.5,{i + 1}.5,text{i}" for i in range(100)]
     text = guessed(tmp_path / "c", header, rows, [f"v{i}.mp4" for i in range(10)])
     assert columns(text)["media"] == "{video}.mp4" and columns(text)["clip_id"] != "text"
+
+
+def test_missing_files_do_not_lead_to_another_template(tmp_path: Path) -> None:
+    """Though a template with another column leads all rows to some file."""
+    for header in ("name,level,text", "name,label,text"):
+        rows = [f"a{i},{i % 3},hi" for i in range(60)]
+        text = guessed(tmp_path / header[5], header, rows, [f"a{i}.ogg" for i in range(40)])
+        assert columns(text)["media"] == "{name}.ogg" and "guess: right for 67 % of 60 rows" in text

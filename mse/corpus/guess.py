@@ -189,7 +189,7 @@ def _from_tables(group: list[Read], files: list[str]) -> tuple[float, list[str]]
     problem = _problem(template.text, rows, files, found["start"])
     if template.share < 1 and len(usable) < len(columns):
         other = guess_media_template(rows, columns, files)
-        if other.share > template.share:
+        if other.files > template.files:
             problem = _only_with_label(other.text, usable, rows[0])
     if problem:
         return 0.0, [problem]

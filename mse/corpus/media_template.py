@@ -19,8 +19,8 @@ class MediaTemplate:
     """A template for the paths of recordings; of two the better one is greater.
 
     Attributes:
-        share: of rows that it leads to a file, from 0 to 1.
-        files: how many files these are.
+        files: how many files it leads to.
+        share: of rows that it leads to one, from 0 to 1.
         is_whole: whether it has the file's ending.
         columns: how many columns it takes from.
         shortness: the shorter, the greater.
@@ -28,8 +28,8 @@ class MediaTemplate:
         rows: how many rows were looked at.
     """
 
-    share: float = 0.0
     files: int = 0
+    share: float = 0.0
     is_whole: bool = False
     columns: int = 0
     shortness: int = 0
@@ -38,7 +38,7 @@ class MediaTemplate:
 
 
 def guess_media_template(rows: list[Row], columns: Collection[str], files: list[str]) -> MediaTemplate:
-    """Find the template that leads most rows to a media file, and to the most files.
+    """Find the template that leads to the most media files: one that leads many rows to few files is a chance.
 
     Args:
         rows: a table's; some are drawn, since rows at even distances may all be the first of their videos.
@@ -55,10 +55,14 @@ def guess_media_template(rows: list[Row], columns: Collection[str], files: list[
             text = _as_template(form, cells)
             if text and text not in candidates:
                 hits = [filled for other in table if (filled := _fill(text, other)) in forms]
-                taken = len(set(Template(text).columns))
-                share = len(hits) / len(table)
                 candidates[text] = MediaTemplate(
-                    share, len(set(hits)), form in there, taken, -len(text), text, len(table)
+                    files=len(set(hits)),
+                    share=len(hits) / len(table),
+                    is_whole=form in there,
+                    columns=len(set(Template(text).columns)),
+                    shortness=-len(text),
+                    text=text,
+                    rows=len(table),
                 )
     return max(candidates.values(), default=MediaTemplate())
 
