@@ -66,9 +66,6 @@ def new(name: str, root: Path) -> str:
     if not files:
         there = f"; there are {said}" if (said := describe_skipped([*paths, *skipped])) else ""
         raise UserError(f"{root}: no video or sound file in it or below it, by the ending of its name{there}")
-    known = {*files, *tables}
-    skipped += [path for path in paths if path not in known and not path.endswith(RECORD)]
-    passed_over = describe_skipped(skipped)
     head = [
         "# yaml-language-server: $schema=../../workflow/schemas/dataset.schema.json",
         f"# {name}: {len(files)} media files. Lines marked `guess` want a look; then run `mse corpus check {name}`.",
@@ -86,7 +83,12 @@ def new(name: str, root: Path) -> str:
             unread.append(f"{group[0].table.file}: {' '.join(guess[1])}")
     body = best[1] if best[0] > 0 else _from_files(files)
     comments = [f"# not used: {' '.join(reason.split())}" for reason in unread]
-    if passed_over:
+    chosen = groups[guesses.index(best)] if best[0] > 0 else []
+    used = {read.table.file for read in chosen}
+    texts = {path for path in tables if path.lower().endswith(".txt") and _escaped(path) not in used}
+    known = {*files, *tables} - texts
+    skipped += [path for path in paths if path not in known and not path.endswith(RECORD)]
+    if passed_over := describe_skipped(skipped):
         comments.append(f"# passed over: {passed_over}")
         say(f"{root}: passed over {passed_over}")
     text = "\n".join([*head, *comments, *body, *_modalities(root, files)]) + "\n"
@@ -98,6 +100,11 @@ def new(name: str, root: Path) -> str:
 def _quoted(text: str) -> str:
     """A YAML scalar that reads back as this text."""
     return text if re.fullmatch(r"[A-Za-z_./][\w./-]*", text) else json.dumps(text, ensure_ascii=False)
+
+
+def _escaped(path: str) -> str:
+    """A path as `file` of a table, where braces hold names."""
+    return path.replace("{", "{{").replace("}", "}}")
 
 
 class Read(NamedTuple):
@@ -131,7 +138,7 @@ def _read_tables(root: Path, paths: list[str]) -> tuple[list[list[Read]], list[s
 
 def _read_table(root: Path, path: str) -> Read | str:
     """A table as the first delimiter that fits it separates its cells, or why none does."""
-    file = path.replace("{", "{{").replace("}", "}}")
+    file = _escaped(path)
     try:
         readings = apart(rank_encodings((root / path).read_bytes()))
     except OSError as e:
