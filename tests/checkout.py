@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from mse.demo.recipe import load_recipe
@@ -24,6 +25,17 @@ SHORT = [
     "train={pretrain_epochs: 1, schedule_epochs: 1, batch_size: 4}",
     "baselines=[text-only, picture-only, zero-shot, linear]",
 ]
+
+
+def require_described(quality: pd.DataFrame) -> None:
+    """Hold that all clips are described, and nearly all recognised.
+
+    What Whisper makes of a synthetic voice depends on the processor; now and then it is an endless loop, left out.
+    """
+    assert len(quality) == sum(CLIPS.values())
+    assert (quality[["segment", "acoustic", "facial"]] == "ok").all(axis=None)
+    full = quality["use"] == "full"
+    assert full.mean() > 0.8 and (quality["transcribe"] == "ok").equals(full)
 
 
 def check_out(folder: Path) -> None:

@@ -198,7 +198,7 @@ def test_bad_recordings_cost_their_own_rows(trained: Path, predictor: Predictor,
     assert rows["good.mp4"]["text"].tolist() == alone["text"].tolist()
     assert rows["good.mp4"]["prediction"].tolist() == pytest.approx(alone["prediction"].tolist(), abs=1e-4)
     assert rows["text.mp4"]["use"].tolist() == ["unusable"]
-    assert "could not decode it" in rows["codec.mov"]["message"].iloc[0]
+    assert "no sound in this file that can be decoded" in rows["codec.mov"]["message"].iloc[0]
     assert rows["half.flac"]["prediction"].notna().all() and rows["half.flac"]["end_s"].max() < 5
     timed = table.dropna(subset=["end_s"])
     assert (timed["start_s"] < timed["end_s"]).all()

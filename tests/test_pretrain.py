@@ -54,7 +54,7 @@ def test_adapter_learns_and_the_llm_is_not_computed(
     with ClipDataset(make_dataset(tmp_path, task=task)) as dataset:
         labels = label_text(task, True)
         llm = load_llm(tiny_llm, MARKS, dataset, labels, settings, shape, training=True)
-        monkeypatch.setattr(llm, "_forward", lambda *_: pytest.fail("the LLM was computed"))
+        monkeypatch.setattr(llm.reader, "forward", lambda *_: pytest.fail("the LLM was computed"))
         torch.manual_seed(1)
         widths = {f"{modality}_width": dataset.widths[modality] for modality in ("acoustic", "facial")}
         adapter = MSEAdapter(AdapterConfig(**widths, text_width=llm.width, embedding_rms=llm.embedding_rms))
