@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,13 +95,18 @@ def make_quality(
     text = {"asr": "asr_text", "corpus": "text", "none": None}[text_from]
     table["use"] = [_use(row, modalities, text) for row in table.to_dict("records")]
     messages = table[[name for name in table if name.endswith("_message")]]
-    table["message"] = ["; ".join(dict.fromkeys(m for m in row if m)) for row in messages.itertuples(index=False)]
+    table["message"] = [_join_messages(row) for row in messages.itertuples(index=False)]
     table = table.drop(columns=messages.columns)
     excluded = read_excluded(manifest).rename(columns={"reason": "message"}).assign(use="excluded")
     table = pd.concat([table, excluded], ignore_index=True) if len(excluded) else table
     with replacing(out) as partial:
         table.to_csv(partial, index=False)
     _say_totals(table, language)
+
+
+def _join_messages(messages: Iterable[str]) -> str:
+    """Join the stages' messages; what several of them say appears once."""
+    return "; ".join(dict.fromkeys(part for message in messages if message for part in message.split("; ")))
 
 
 def read_quality(path: Path) -> pd.DataFrame:
@@ -159,7 +164,7 @@ def _modality_columns(shards: Mapping[str, Sequence[Path]], shard_of: Mapping[st
         every = pd.concat(tables.values(), ignore_index=True)
         order = every.assign(usable=[Status[status].usable for status in every["status"]])
         best = order.sort_values(["usable", "coverage"], kind="stable").drop_duplicates("clip_id", keep="last")
-        told = every.groupby("clip_id")["message"].agg(lambda said: "; ".join(dict.fromkeys(m for m in said if m)))
+        told = every.groupby("clip_id")["message"].agg(_join_messages)
         best = best.drop(columns="usable").assign(message=best["clip_id"].map(told))
         parts.append(_named(best, modality))
         if len(tables) > 1:

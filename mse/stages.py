@@ -15,7 +15,7 @@ STAGES = {
     "acoustic": 4,
     "facial": 4,
     "transcribe": 3,
-    "quality": 3,
+    "quality": 4,
     "assemble": 5,
     "convert": 1,
     "train": 10,
