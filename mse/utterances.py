@@ -25,7 +25,7 @@ from mse.store import Status, refuse_all_failed
 from mse.tables import read_table
 
 BLOCK_S = 600.0  # sound held in memory at once; whole frames of the detector
-LOST_S = 1.0  # sound that ends this much before its recording is told
+LOST_S = 1.0  # audio that ends this much before its recording is reported
 SILENCE = 0.35  # speech ends below this probability
 SENTENCE_ENDS = tuple(".?!\u2026\u3002\uff1f\uff01")  # the latter three in Chinese
 

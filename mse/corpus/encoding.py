@@ -1,4 +1,4 @@
-"""How a table's bytes were written as characters: read them as told, or guess and say so."""
+"""Read a table's bytes as text in the configured encoding, or guess the encoding and report the guess."""
 
 import codecs
 import re
@@ -39,7 +39,7 @@ AT_HOME = 0.15  # for an encoding of the language that the words in ASCII are in
 KNOWN_WORDS = 0.4  # for a text all of whose words are common ones
 SAMPLE_BYTES = 100_000  # of lines that are not ASCII
 SHOWN = 30  # characters of an example
-DOUBTFUL = 0.3  # how much more ordinary another reading must be to be told
+DOUBTFUL = 0.3  # how much more ordinary another reading must be to be reported
 VALID_FOR_ONE_BAD = 10  # of a file's sequences in UTF-8 for each that is broken, to be called UTF-8
 HALVES = re.compile("[\ud800-\udfff\0]")
 PUNCTUATION = frozenset(

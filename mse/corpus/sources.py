@@ -54,9 +54,9 @@ def read_rows(dataset: Dataset, notes: list[str] | None = None) -> list[Row]:
         matches = list(_matches(dataset.root, table.file))
         found = []
         for path, captured in matches:
-            told: list[str] = []
-            found += _read(path, table, captured, told)
-            notes += [f"{path.relative_to(dataset.root).as_posix()}: {note}" for note in told]
+            remarks: list[str] = []
+            found += _read(path, table, captured, remarks)
+            notes += [f"{path.relative_to(dataset.root).as_posix()}: {note}" for note in remarks]
         rows = _joined(rows, found, table, notes) if table.join else rows + found
     return rows
 
