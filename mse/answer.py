@@ -67,9 +67,13 @@ def clip_context(llm: FrozenLLM, adapter: MSEAdapter | None, batch: Batch) -> Co
 
 def pseudo_tokens(llm: FrozenLLM, adapter: MSEAdapter, batch: Batch) -> Tensor:
     """What an adapter makes of some clips, (B, n, d)."""
+    return adapter.fuse(mixed_vectors(llm, adapter, batch))
+
+
+def mixed_vectors(llm: FrozenLLM, adapter: MSEAdapter, batch: Batch) -> Tensor:
+    """What enters an adapter's fusion for some clips, (B, fusion width)."""
     there = batch.to(llm.device)
-    made: Tensor = adapter(there.acoustic, there.facial, llm.embed_texts(batch.texts))
-    return made
+    return adapter.mix(there.acoustic, there.facial, llm.embed_texts(batch.texts))
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ import pandas as pd
 from mse.adapter import MSEAdapter
 from mse.answer import DECODINGS, Values, answer
 from mse.atomic import replacing
+from mse.backbones.llm import FrozenLLM
 from mse.config import Backbone, Classes, Intensity, Task, TrainSettings
 from mse.corpus.build import label_value
 from mse.data import ClipDataset, task_of
@@ -30,6 +31,7 @@ def answer_split(
     settings: TrainSettings | None,
     out: Path,
     split: str = "test",
+    llm: FrozenLLM | None = None,
 ) -> None:
     """Write predictions.csv.
 
@@ -45,6 +47,7 @@ def answer_split(
         settings: batch size, longest text, decoding and threads; what is not set is as in the adapter's training.
         out: the table.
         split: which clips.
+        llm: the LLM of that folder as it was loaded for this adapter's training; None: it is loaded now.
 
     Raises:
         UserError: adapter, LLM, features, settings or split do not fit each other.
@@ -61,7 +64,9 @@ def answer_split(
         if adapter is not None and adapter_folder is not None:
             check_features(adapter, dataset, adapter_folder)
             check_llm(adapter, llm_folder, backbone, adapter_folder)
-        llm = load_llm(llm_folder, backbone, dataset, labels, settings, shape, training=False)
+        if llm is None:
+            llm = load_llm(llm_folder, backbone, dataset, labels, settings, shape, training=False)
+        llm.texts.forget()  # what was read in other batches differs in the last digit
         if adapter is not None and adapter.config.text_width != llm.width:
             raise UserError(
                 f"{adapter_folder}: made for an LLM with a hidden size of {adapter.config.text_width}, not "

@@ -1,7 +1,9 @@
 """A training run's state on disk after each epoch, so that one that was killed goes on where it was."""
 
 import hashlib
+import time
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from mse.progress import say
 from mse.stages import STAGES
 
 STATE_NAME = ".training.pt"  # beside the adapter, until something uses that
+SELDOM = 10  # times as long as saving takes
 
 
 @dataclass
@@ -40,19 +43,41 @@ class Progress:
         return len(self.rows)
 
 
-def fingerprint(config: AdapterConfig, dataset_path: Path, device: torch.device) -> str:
+class Saving:
+    """When a state is due to be saved: seldom enough that writing takes a tenth of the time at most."""
+
+    def __init__(self) -> None:
+        self._took, self._ended = 0.0, time.monotonic()
+
+    def due(self) -> bool:
+        """Whether enough time has gone by."""
+        return time.monotonic() - self._ended >= SELDOM * self._took
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = time.monotonic()
+        self._took = self._ended - self._began
+
+
+def fingerprint(config: AdapterConfig, dataset_path: Path, device: torch.device, fusion: Mapping[str, Tensor]) -> str:
     """What a run's numbers depend on; the state of another one is not taken up.
 
     Args:
         config: of the adapter: LLM, settings, seed, features.
         dataset_path: dataset.h5.
         device: where it computes.
+        fusion: weights that its fusion begins with, if they are not drawn by its seed.
 
     Returns:
         a digest, in hexadecimal digits.
     """
+    begins = "".join(hashlib.sha256(value.numpy().data).hexdigest() for _, value in sorted(fusion.items()))
     code = f"{STAGES['train']} {torch.__version__} {transformers.__version__} {device}"
-    return hashlib.sha256(f"{config.model_dump_json()} {code}".encode() + dataset_path.read_bytes()).hexdigest()
+    return hashlib.sha256(
+        f"{config.model_dump_json()} {code} {begins}".encode() + dataset_path.read_bytes()
+    ).hexdigest()
 
 
 def save_state(folder: Path, run: str, progress: Progress, parts: dict[str, Any]) -> None:

@@ -2,35 +2,38 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mse.adapter import AdapterConfig, MSEAdapter
-from mse.answer import answer, clip_context, pseudo_tokens
-from mse.atomic import replacing
+from mse.answer import answer, clip_context, mixed_vectors
 from mse.augment import augmented
 from mse.backbones.llm import FrozenLLM
 from mse.config import AdapterSettings, Backbone, TrainSettings
-from mse.data import Batch, ClipDataset, bucketed, collate, task_of
+from mse.data import Batch, ClipDataset, Example, bucketed, collate, task_of
 from mse.errors import UserError
 from mse.fetch import source_of
+from mse.history import log_row, tensorboard, write_history
 from mse.labels import LabelText, label_text
 from mse.metrics import Scorer
 from mse.pipeline import pipeline_of, write_pipeline
-from mse.pretrain import alignment_loss, answer_directions
+from mse.pretrain import SEED as FUSION_SEED
+from mse.pretrain import LabelCodes, digest_of, fit_fusion, load_fusion, save_fusion
 from mse.progress import say, track
 from mse.ready import load_llm, reproducible
-from mse.resume import Progress, fingerprint, load_state, save_state
+from mse.resume import Progress, Saving, fingerprint, load_state, save_state
 
 EXPLODED = 2.0  # times the loss of one who knows nothing of the vocabulary
+KEPT_BYTES = 100_000_000  # of the training clips' features
+FUSION_SETTINGS = {"fusion_width", "scales", "pseudo_tokens", "placement", "match_embedding_rms"}
 
 
 class Trainer:
@@ -59,6 +62,8 @@ class Trainer:
         self.scorer = Scorer(task_of(dataset), dataset.labels[self.train])
         self.lengths = [len(llm.words.text_ids(dataset.texts[index])) for index in self.train]
         self.generator = torch.Generator().manual_seed(seed)
+        self._kept: dict[int, Example] = {}
+        self._room = KEPT_BYTES
         self.optimiser = torch.optim.AdamW(
             adapter.parameters(),
             lr=settings.learning_rate,
@@ -68,9 +73,9 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self.rate)
 
     @cached_property
-    def directions(self) -> Tensor:
-        """Where the legal answers lie, for training without the LLM."""
-        return answer_directions(self.llm)
+    def codes(self) -> LabelCodes:
+        """What is to enter the fusion, for training without the LLM."""
+        return LabelCodes(self.scorer.task, self.labels, self.adapter.config.settings.fusion_width)
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -87,7 +92,8 @@ class Trainer:
         each = math.ceil(len(self.train) / self.settings.batch_size)
         before, steps = self.settings.pretrain_epochs * each, self.settings.schedule_epochs * each
         if step < before:
-            return cosine_with_warmup(step, before, self.settings.warmup_fraction)
+            peak = self.settings.pretrain_learning_rate / self.settings.learning_rate
+            return peak * cosine_with_warmup(step, before, self.settings.warmup_fraction)
         return cosine_with_warmup(step - before, steps, self.settings.warmup_fraction)
 
     def epoch(self, number: int) -> float:
@@ -99,10 +105,21 @@ class Trainer:
         batches = bucketed(self.lengths, self.settings.batch_size, self.generator)
         losses = []
         for batch in track(batches, f"epoch {number}", len(batches), "steps"):
-            clips = [self.dataset[self.train[place]] for place in batch]
+            clips = [self._clip(self.train[place]) for place in batch]
             examples = collate([augmented(clip, self.settings, self.generator) for clip in clips])
             losses.append(self.step(examples, pretraining))
         return float(np.mean(losses))
+
+    def _clip(self, index: int) -> Example:
+        """One clip, read once while the memory for that lasts."""
+        if index in self._kept:
+            return self._kept[index]
+        clip = self.dataset[index]
+        size = clip.acoustic.nbytes + clip.facial.nbytes
+        if size <= self._room:
+            self._kept[index] = clip
+            self._room -= size
+        return clip
 
     def step(self, batch: Batch, pretraining: bool = False) -> float:
         """One update; returns the loss before it.
@@ -117,11 +134,8 @@ class Trainer:
         loss = self._alignment_loss(batch) if pretraining else self._answer_loss(batch)
         self.optimiser.zero_grad()
         loss.backward()
-        if pretraining and self.adapter.gain is not None:
-            self.adapter.gain.grad = None  # no cosine depends on it: mere rounding would move it
         limit = math.inf if self.settings.max_grad_norm is None else self.settings.max_grad_norm
         norm = torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), limit)
-        # A cosine is bounded, and so is the loss without the LLM.
         most = math.inf if pretraining else EXPLODED * math.log(self.llm.vocabulary)
         self._require_sane(batch, loss.detach(), norm, most)
         self.optimiser.step()
@@ -132,8 +146,8 @@ class Trainer:
         return self.llm.answer_loss(clip_context(self.llm, self.adapter, batch), self._weights(batch))
 
     def _alignment_loss(self, batch: Batch) -> Tensor:
-        pseudo = pseudo_tokens(self.llm, self.adapter, batch)
-        return alignment_loss(pseudo, self.directions, self._weights(batch).to(pseudo.device))
+        codes = self.codes.of(torch.tensor(batch.labels)).to(self.llm.device)
+        return nn.functional.mse_loss(mixed_vectors(self.llm, self.adapter, batch), codes)
 
     def _weights(self, batch: Batch) -> Tensor:
         """How right each legal answer is, (B, K)."""
@@ -173,6 +187,96 @@ def cosine_with_warmup(step: int, steps: int, warmup_fraction: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1.0, steps - warmup))))
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What training and its preparation share.
+
+    Attributes:
+        dataset: clips of all splits.
+        llm: the frozen LLM.
+        labels: how answers are written.
+        config: of an adapter for both, without a seed.
+    """
+
+    dataset: ClipDataset
+    llm: FrozenLLM
+    labels: LabelText
+    config: AdapterConfig
+
+    def adapter(self, seed: int) -> MSEAdapter:
+        """Draw an adapter."""
+        torch.manual_seed(seed)
+        return MSEAdapter(self.config.model_copy(update={"seed": seed})).to(self.llm.device)
+
+    def fusion(self) -> dict[str, Tensor]:
+        """Let a fusion learn what the LLM must be shown, for the adapters of all seeds."""
+        settings = self.config.settings
+        codes = LabelCodes(task_of(self.dataset), self.labels, settings.fusion_width)
+        texts = [self.dataset.texts[clip] for clip in self.dataset.require("train")]
+        spread = 0.0 if self.config.train is None else self.config.train.label_spread
+        return fit_fusion(self.llm, self.adapter(FUSION_SEED), codes, texts, spread)
+
+    @property
+    def fusion_digest(self) -> str:
+        """What a fusion's weights depend on, but for the texts around."""
+        shape = self.config.settings.model_dump(include=FUSION_SETTINGS)
+        spread = None if self.config.train is None else self.config.train.label_spread
+        parts = (self.config.dataset, self.config.reading, self.config.llm_source, shape, spread)
+        return digest_of(*map(repr, parts), repr(self.llm.words.around))
+
+
+@contextmanager
+def prepared(
+    dataset_path: Path,
+    llm_folder: Path,
+    backbone_name: str,
+    backbone: Backbone,
+    adapter_settings: AdapterSettings,
+    settings: TrainSettings,
+) -> Iterator[Prepared]:
+    """Open a dataset and load the LLM for training on it; arguments and errors are those of `train`."""
+    reproducible(settings.threads)
+    with ClipDataset(
+        dataset_path, adapter_settings.modalities, acoustic_sets=adapter_settings.acoustic_sets
+    ) as dataset:
+        labels = label_text(task_of(dataset), backbone.explicit_plus)
+        llm = load_llm(llm_folder, backbone, dataset, labels, settings, adapter_settings, training=True)
+        config = AdapterConfig(
+            acoustic_width=dataset.widths["acoustic"],
+            facial_width=dataset.widths["facial"],
+            text_width=llm.width,
+            embedding_rms=llm.embedding_rms,
+            backbone=backbone_name,
+            reading=backbone.reading,
+            llm_source=source_of(llm_folder),
+            dataset=dataset.name,
+            feature_digests=dataset.feature_digests,
+            train=settings,
+            settings=adapter_settings.model_copy(update={"acoustic_sets": dataset.acoustic_sets}),
+        )
+        clips = [*dataset.require("train"), *dataset.require("valid")]
+        llm.read_beforehand([dataset.texts[clip] for clip in clips], settings.batch_size)
+        yield Prepared(dataset, llm, labels, config)
+
+
+def pretrain(
+    dataset_path: Path,
+    llm_folder: Path,
+    backbone_name: str,
+    backbone: Backbone,
+    adapter_settings: AdapterSettings,
+    settings: TrainSettings,
+    out: Path,
+) -> None:
+    """Let a fusion learn which pseudo tokens make the LLM write each label, for the adapters of all seeds.
+
+    Args:
+        out: the fusion's weights; the other arguments and errors are those of `train`.
+    """
+    with prepared(dataset_path, llm_folder, backbone_name, backbone, adapter_settings, settings) as ready:
+        save_fusion(ready.fusion(), ready.fusion_digest, out)
+
+
 def train(
     dataset_path: Path,
     llm_folder: Path,
@@ -183,11 +287,12 @@ def train(
     seed: int,
     out: Path,
     history: Path,
-) -> None:
+    fusion: Path | None = None,
+) -> FrozenLLM:
     """Train an adapter, stop early on the validation split, keep the best epoch.
 
-    A run that was killed goes on after its last whole epoch, and ends with the same bytes. Its state stays until `mse
-    answer` uses the adapter, so that a workflow that was killed before noting the job as done does not train again.
+    A run that was killed goes on after its last saved epoch, and ends with the same bytes. Its state stays until the
+    adapter has answered, so that a workflow that was killed before noting the job as done does not train again.
 
     Args:
         dataset_path: dataset.h5.
@@ -199,44 +304,36 @@ def train(
         seed: of weights and order.
         out: folder of the adapter; holds the state of an unfinished run, too.
         history: CSV with one row an epoch; beside it lies a folder of that name, .tensorboard, with the same as events.
+        fusion: what `pretrain` wrote; None: it is learned here. Unused where `pretrain_epochs` is 0.
+
+    Returns:
+        the LLM, which may answer now.
 
     Raises:
-        UserError: LLM and corpus do not fit each other, memory does not suffice, or the loss is not finite or explodes.
+        UserError: LLM, corpus and fusion do not fit each other, memory does not suffice, or the loss is not finite or
+            explodes.
     """
-    reproducible(settings.threads)
-    with ClipDataset(
-        dataset_path, adapter_settings.modalities, acoustic_sets=adapter_settings.acoustic_sets
-    ) as dataset:
-        labels = label_text(task_of(dataset), backbone.explicit_plus)
-        llm = load_llm(llm_folder, backbone, dataset, labels, settings, adapter_settings, training=True)
-        torch.manual_seed(seed)
-        config = AdapterConfig(
-            acoustic_width=dataset.widths["acoustic"],
-            facial_width=dataset.widths["facial"],
-            text_width=llm.width,
-            embedding_rms=llm.embedding_rms,
-            backbone=backbone_name,
-            reading=backbone.reading,
-            llm_source=source_of(llm_folder),
-            dataset=dataset.name,
-            feature_digests=dataset.feature_digests,
-            seed=seed,
-            train=settings,
-            settings=adapter_settings.model_copy(update={"acoustic_sets": dataset.acoustic_sets}),
-        )
-        adapter = MSEAdapter(config).to(llm.device)
+    with prepared(dataset_path, llm_folder, backbone_name, backbone, adapter_settings, settings) as ready:
+        weights: dict[str, Tensor] = {}
+        if settings.pretrain_epochs:
+            weights = load_fusion(fusion, ready.fusion_digest) if fusion else ready.fusion()
+        adapter = ready.adapter(seed)
         say(f"{sum(p.numel() for p in adapter.parameters()):,} trainable parameters")
-        trainer = Trainer(dataset, llm, adapter, labels, settings, seed)
-        clips = [*trainer.train, *trainer.valid]
-        llm.read_beforehand([dataset.texts[clip] for clip in clips], settings.batch_size)
-        pipeline = pipeline_of(dataset, backbone_name or llm_folder.resolve().name, backbone)
-        run_epochs(trainer, out, fingerprint(config, dataset_path, llm.device), history)
+        if weights:
+            adapter.fusion.load_state_dict(weights)
+        trainer = Trainer(ready.dataset, ready.llm, adapter, ready.labels, settings, seed)
+        pipeline = pipeline_of(ready.dataset, backbone_name or llm_folder.resolve().name, backbone)
+        run_epochs(trainer, out, fingerprint(adapter.config, dataset_path, ready.llm.device, weights), history)
     write_pipeline(pipeline, out)
     adapter.save_pretrained(out)
+    return ready.llm
 
 
 def run_epochs(trainer: Trainer, folder: Path, run: str, history: Path) -> None:
     """Train until the schedule ends or patience does; the adapter is left as it was in its best epoch.
+
+    The first validation comes after the last epoch without the LLM, so that epochs with it are kept only where they
+    bring something.
 
     Args:
         trainer: the run.
@@ -248,56 +345,36 @@ def run_epochs(trainer: Trainer, folder: Path, run: str, history: Path) -> None:
         UserError: the loss is not finite, or explodes.
     """
     progress = load_state(folder, run, trainer.parts)
-    key, patience = trainer.scorer.task.key_metric, trainer.settings.patience_epochs
-    before = trainer.settings.pretrain_epochs
+    patience, before = trainer.settings.patience_epochs, trainer.settings.pretrain_epochs
+    saving = Saving()
     with tensorboard(history.with_suffix(".tensorboard"), progress.rows) as log:
         for epoch in range(progress.epoch + 1, before + trainer.settings.schedule_epochs + 1):
             if progress.epoch - max(before, progress.best_epoch) >= patience:
                 say(f"no gain for {patience} epochs; the best was epoch {progress.best_epoch}")
                 break
-            loss = trainer.epoch(epoch)
-            if epoch <= before:
-                progress.rows.append({"epoch": float(epoch), "pretrain_loss": loss})
-                say(f"epoch {epoch}, without the LLM: loss {loss:.3f}")
-            else:
-                metrics = trainer.validate()
-                validation = {f"valid_{name}": value for name, value in metrics.items()}
-                progress.rows.append({"epoch": float(epoch), "train_loss": loss} | validation)
-                if trainer.scorer.gain(metrics) > progress.best or not progress.best_weights:
-                    progress.best, progress.best_epoch = trainer.scorer.gain(metrics), epoch
-                    progress.best_weights = copy.deepcopy(trainer.adapter.state_dict())
-                say(
-                    f"epoch {epoch}: train loss {loss:.3f}, validation {key} {metrics[key]:.3f}, "
-                    f"unparseable {metrics['unparseable']:.0f}"
-                )
-            save_state(folder, run, progress, trainer.parts)
+            name = "pretrain_loss" if epoch <= before else "train_loss"
+            progress.rows.append({"epoch": float(epoch), name: trainer.epoch(epoch)})
+            if epoch >= before:
+                validate(trainer, progress)
+            if epoch > before or saving.due():
+                with saving:
+                    save_state(folder, run, progress, trainer.parts)
             write_history(progress, history)
             log_row(log, progress.rows[-1])
     write_history(progress, history)
     trainer.adapter.load_state_dict(progress.best_weights)
 
 
-def write_history(progress: Progress, path: Path) -> None:
-    """Write one row an epoch."""
-    with replacing(path) as partial:
-        pd.DataFrame(progress.rows).astype({"epoch": int}).to_csv(partial, index=False)
-
-
-@contextmanager
-def tensorboard(folder: Path, rows: Sequence[dict[str, float]]) -> Iterator[Any]:
-    """An event file for TensorBoard, which begins with the rows that there are and replaces what a killed run left."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    for left in folder.glob("events.out.tfevents.*"):
-        left.unlink()
-    with SummaryWriter(str(folder)) as writer:
-        for row in rows:
-            log_row(writer, row)
-        yield writer
-
-
-def log_row(writer: Any, row: dict[str, float]) -> None:
-    """One epoch's numbers as events, on the disk at once."""
-    for name, value in row.items():
-        writer.add_scalar(name, value, int(row["epoch"]))
-    writer.flush()
+def validate(trainer: Trainer, progress: Progress) -> None:
+    """Add the validation to the last epoch's row, and keep the adapter if it is the best so far."""
+    metrics, row = trainer.validate(), progress.rows[-1]
+    loss = row.get("train_loss", row.get("pretrain_loss"))
+    row |= {f"valid_{name}": value for name, value in metrics.items()}
+    if trainer.scorer.gain(metrics) > progress.best or not progress.best_weights:
+        progress.best, progress.best_epoch = trainer.scorer.gain(metrics), progress.epoch
+        progress.best_weights = copy.deepcopy(trainer.adapter.state_dict())
+    key = trainer.scorer.task.key_metric
+    say(
+        f"epoch {progress.epoch}{'' if 'train_loss' in row else ', without the LLM'}: loss {loss:.3f}, "
+        f"validation {key} {metrics[key]:.3f}, unparseable {metrics['unparseable']:.0f}"
+    )

@@ -60,13 +60,21 @@ class MSEAdapter(nn.Module):
         Returns:
             shape (B, n, d).
         """
-        mixed = self.mixer(self.acoustic(*acoustic), self.facial(*facial), *text)
-        if self.gain is None:
-            return self.fusion(mixed)
-        # A product of small numbers is lost beside the biases that follow; and the LLM was trained on tokens of
-        # one loudness.
-        tokens: Tensor = self.fusion(nn.functional.rms_norm(mixed, mixed.shape[-1:]))
-        return self.gain * nn.functional.rms_norm(tokens, tokens.shape[-1:])
+        return self.fuse(self.mix(acoustic, facial, text))
+
+    def mix(
+        self, acoustic: tuple[Tensor, Tensor], facial: tuple[Tensor, Tensor], text: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Make what enters the fusion, shape (B, fusion width); arguments are those of `forward`."""
+        mixed: Tensor = self.mixer(self.acoustic(*acoustic), self.facial(*facial), *text)
+        # A product of small numbers would be lost beside the biases that follow.
+        return mixed if self.gain is None else nn.functional.rms_norm(mixed, mixed.shape[-1:])
+
+    def fuse(self, mixed: Tensor) -> Tensor:
+        """Make pseudo tokens (B, n, d) of what enters the fusion (B, fusion width)."""
+        tokens: Tensor = self.fusion(mixed)
+        # The LLM was trained on tokens of one loudness.
+        return tokens if self.gain is None else self.gain * nn.functional.rms_norm(tokens, tokens.shape[-1:])
 
     def save_pretrained(self, folder: Path) -> None:
         """Write config.json and adapter.safetensors; nothing of the LLM is in them."""

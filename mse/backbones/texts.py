@@ -54,6 +54,10 @@ class ReadTexts:
                 f"{self._limit / 1e9:g}); the others are read anew in each epoch"
             )
 
+    def forget(self) -> None:
+        """Keep nothing any more."""
+        self._kept.clear()
+
     def __call__(self, texts: Sequence[Ids]) -> tuple[Layers, Tensor]:
         """What was read of the texts of a batch.
 

@@ -2,13 +2,16 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mse import config
 from mse.cli.options import MODEL, BackboneFile, ConfigFile, DatasetIndex, LLMFolder, Out, Settings, Split, app
 from mse.provenance import made, said_files
+
+if TYPE_CHECKING:
+    from mse.backbones.llm import FrozenLLM
 
 backbone_app = typer.Typer(help="Make the LLM of a backbone ready.", no_args_is_help=True)
 app.add_typer(backbone_app, name="backbone", rich_help_panel=MODEL)
@@ -96,6 +99,37 @@ def push_adapter(
     print(push(folder, name, private, message))
 
 
+Name = Annotated[str, typer.Option(help="The LLM's name, for the record.")]
+Shape = Annotated[str | None, typer.Option(help="Shape of the adapter: a YAML file, or JSON text.")]
+
+
+@app.command(rich_help_panel=MODEL)
+def pretrain(
+    dataset: DatasetIndex,
+    llm: LLMFolder,
+    backbone: BackboneFile,
+    out: Out,
+    name: Name = "",
+    adapter: Shape = None,
+    settings: Settings = None,
+) -> None:
+    """Learn once, for the adapters of all seeds, which pseudo tokens make the LLM write each label."""
+    from mse.train import pretrain as pretrain_fusion
+
+    llm_settings = config.settings(config.Backbone, backbone)
+    shape = config.settings(config.AdapterSettings, adapter)
+    chosen = config.settings(config.TrainSettings, settings)
+    with made(
+        "pretrain",
+        [out],
+        inputs=[dataset],
+        sources=said_files(backbone, adapter, settings),
+        models=[llm],
+        settings={"name": name, "backbone": llm_settings, "adapter": shape, "train": chosen},
+    ):
+        pretrain_fusion(dataset, llm, name, llm_settings, shape, chosen, out)
+
+
 @app.command(rich_help_panel=MODEL)
 def train(
     dataset: DatasetIndex,
@@ -104,11 +138,17 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights and order.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the adapter.")],
     history: Annotated[Path, typer.Option(help="Table to write: one row an epoch.")],
-    name: Annotated[str, typer.Option(help="The LLM's name, for the record.")] = "",
-    adapter: Annotated[str | None, typer.Option(help="Shape of the adapter: a YAML file, or JSON text.")] = None,
+    name: Name = "",
+    adapter: Shape = None,
     settings: Settings = None,
+    fusion: Annotated[
+        Path | None, typer.Option(help="What `mse pretrain` wrote; without it that is done first, if it is needed.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Table of the adapter's answers for the test split, as of `mse answer`.")
+    ] = None,
 ) -> None:
-    """Train an adapter in front of a frozen LLM."""
+    """Train an adapter in front of a frozen LLM, and let it answer for the test split."""
     from mse.pipeline import PIPELINE_NAME
     from mse.train import train as train_adapter
 
@@ -118,13 +158,15 @@ def train(
     with made(
         "train",
         [*adapter_files(out), out / PIPELINE_NAME, history],
-        inputs=[dataset],
+        inputs=[dataset, fusion],
         sources=said_files(backbone, adapter, settings),
         models=[llm],
         settings={"name": name, "backbone": llm_settings, "adapter": shape, "train": chosen},
         seed=seed,
     ):
-        train_adapter(dataset, llm, name, llm_settings, shape, chosen, seed, out, history)
+        loaded = train_adapter(dataset, llm, name, llm_settings, shape, chosen, seed, out, history, fusion)
+    if predictions:
+        _answer(dataset, llm, backbone, out, settings, "test", predictions, loaded)
 
 
 @app.command(rich_help_panel=MODEL)
@@ -140,6 +182,20 @@ def answer(
     settings: Settings = None,
 ) -> None:
     """Let a trained adapter and its LLM answer for the clips of a split."""
+    _answer(dataset, llm, backbone, adapter, settings, split, out)
+
+
+def _answer(
+    dataset: Path,
+    llm: Path,
+    backbone: str,
+    adapter: Path | None,
+    settings: str | None,
+    split: str,
+    out: Path,
+    loaded: "FrozenLLM | None" = None,
+) -> None:
+    """Write and record a table of answers; an LLM that is loaded already is not loaded again."""
     from mse.predictions import answer_split
     from mse.resume import forget_state
 
@@ -154,7 +210,7 @@ def answer(
         # What is not said is as in the adapter's training.
         settings={"backbone": llm_settings, "train": chosen and chosen.model_dump(exclude_unset=True), "split": split},
     ):
-        answer_split(dataset, llm, llm_settings, adapter, chosen, out, split)
+        answer_split(dataset, llm, llm_settings, adapter, chosen, out, split, loaded)
     if adapter:
         with suppress(OSError):  # it lies where nothing may be changed
             forget_state(adapter)

@@ -230,8 +230,10 @@ class TrainSettings(Section):
     learning_rate: PositiveFloat = Field(3e-3, description="peak of the cosine schedule")
     batch_size: PositiveInt = Field(8, description="clips a step")
     pretrain_epochs: NonNegativeInt = Field(
-        0, description="epochs beforehand, without the LLM: pseudo tokens are drawn to the right answers (paper: 0)"
+        40,
+        description="epochs beforehand, without the LLM: encoders learn to tell what the LLM must be shown (paper: 0)",
     )
+    pretrain_learning_rate: PositiveFloat = Field(1e-3, description="peak of their schedule")
     schedule_epochs: PositiveInt = Field(
         20, description="epochs with the LLM at most, and the length of their schedule"
     )
