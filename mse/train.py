@@ -33,7 +33,6 @@ from mse.resume import Progress, Saving, fingerprint, load_state, save_state
 
 EXPLODED = 2.0  # times the loss of one who knows nothing of the vocabulary
 KEPT_BYTES = 100_000_000  # of the training clips' features
-FUSION_SETTINGS = {"fusion_width", "scales", "pseudo_tokens", "placement", "match_embedding_rms"}
 
 
 class Trainer:
@@ -219,9 +218,8 @@ class Prepared:
     @property
     def fusion_digest(self) -> str:
         """What a fusion's weights depend on, but for the texts around."""
-        shape = self.config.settings.model_dump(include=FUSION_SETTINGS)
         spread = None if self.config.train is None else self.config.train.label_spread
-        parts = (self.config.dataset, self.config.reading, self.config.llm_source, shape, spread)
+        parts = (self.config.dataset, self.config.reading, self.config.llm_source, self.config.settings.fusion, spread)
         return digest_of(*map(repr, parts), repr(self.llm.words.around))
 
 

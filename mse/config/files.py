@@ -168,6 +168,11 @@ class Experiment:
         return TrainSettings(**self._laid_over("train", self.backbone.train))
 
     @property
+    def fusion(self) -> dict[str, Any]:
+        """What settles what the adapter's fusion begins with; adapters that agree in it can share that."""
+        return self.adapter.fusion | self.train.model_dump(include={"label_spread", "max_text_tokens"})
+
+    @property
     def applies(self) -> bool:
         """Whether the variant changes anything here, and leaves some modality.
 

@@ -223,20 +223,23 @@ class AdapterSettings(Section):
         True, description="a learned vector stands for a modality that a clip lacks (paper: false, zeros)"
     )
 
+    @property
+    def fusion(self) -> dict[str, Any]:
+        """What a fusion that the LLM has taught depends on."""
+        return self.model_dump(include={"fusion_width", "scales", "pseudo_tokens", "placement", "match_embedding_rms"})
+
 
 class TrainSettings(Section):
     """The training of one adapter."""
 
-    learning_rate: PositiveFloat = Field(3e-3, description="peak of the cosine schedule")
-    batch_size: PositiveInt = Field(8, description="clips a step")
+    learning_rate: PositiveFloat = Field(3e-4, description="peak of the cosine schedule")
+    batch_size: PositiveInt = Field(4, description="clips a step")
     pretrain_epochs: NonNegativeInt = Field(
         40,
         description="epochs beforehand, without the LLM: encoders learn to tell what the LLM must be shown (paper: 0)",
     )
     pretrain_learning_rate: PositiveFloat = Field(1e-3, description="peak of their schedule")
-    schedule_epochs: PositiveInt = Field(
-        20, description="epochs with the LLM at most, and the length of their schedule"
-    )
+    schedule_epochs: PositiveInt = Field(2, description="epochs with the LLM at most, and the length of their schedule")
     patience_epochs: PositiveInt = Field(20, description="stop after this many epochs without a better validation")
     warmup_fraction: Fraction = Field(0.1, description="share of each schedule that warms up linearly")
     adam_eps: PositiveFloat = Field(1e-8, description="epsilon of AdamW (paper: 1e-4)")

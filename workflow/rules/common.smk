@@ -94,9 +94,11 @@ def backbone_json(wildcards):
 
 
 def experiment(wildcards, variant_name=None):
-    """What settles how adapters are trained; the wildcard is /variants/NAME, or empty for the main experiment."""
+    """What settles how adapters are trained, by default in the variant of the wildcard; "" is the main experiment."""
     name = wildcards.dataset
-    changes = variant_name or Path(wildcards.get("variant", "")).name
+    changes = variant_name
+    if variant_name is None:  # the wildcard is /variants/NAME, or empty
+        changes = Path(wildcards.get("variant", "")).name
     overlay = variant(changes) if changes else mse_config.Overlay()
     return mse_config.Experiment(
         CONFIG, name, dataset(name), backbone(wildcards.backbone), SAID, overlay
@@ -111,10 +113,33 @@ def train_json(wildcards):
     return as_json(experiment(wildcards).train)
 
 
+def pretrain_json(wildcards):
+    """What learning what the LLM must be shown depends on."""
+    used = {"label_spread", "max_text_tokens", "batch_size", "text_cache_gb"}
+    return as_json(
+        experiment(wildcards).train,
+        include=used | {"gradient_checkpointing", "device", "threads"},
+    )
+
+
 def answer_json(wildcards):
-    """What answering depends on; the rest of the section train is in the adapter already."""
+    """What the LLM's answers without an adapter depend on."""
     used = {"batch_size", "max_text_tokens", "decoding"}
     return as_json(experiment(wildcards).train, include=used | {"device", "threads"})
+
+
+def fusion_file(wildcards):
+    """What the fusion begins with, if it does not begin at random: the main experiment's, where the shape is the same."""
+    main, chosen = experiment(wildcards, ""), experiment(wildcards)
+    if not chosen.train.pretrain_epochs:
+        return []
+    own = "" if chosen.fusion == main.fusion else wildcards.get("variant", "")
+    return f"results/{wildcards.dataset}/{wildcards.backbone}{own}/fusion.safetensors"
+
+
+def fusion_option(wildcards):
+    path = fusion_file(wildcards)
+    return [f"--fusion={path}"] if path else []
 
 
 def decoding(wildcards):

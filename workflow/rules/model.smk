@@ -1,4 +1,4 @@
-# The LLM made ready, one adapter a seed, and its answers for the test split.
+# The LLM made ready, one adapter a seed, and answers for the test split.
 
 
 rule convert:
@@ -26,15 +26,50 @@ rule convert:
         "mse --log {log:q} backbone convert {params.checkpoint:q} --out $(dirname {output:q}) 2>&1 | tee -a {log:q}"
 
 
+# What the LLM must be shown to write each label: learned once for the adapters of all seeds.
+rule pretrain:
+    input:
+        dataset="work/{dataset}/dataset.h5",
+        llm=llm_mark,
+    output:
+        "results/{dataset}/{backbone}{variant}/fusion.safetensors",
+    log:
+        "logs/{dataset}/{backbone}{variant}/pretrain.log",
+    benchmark:
+        "benchmarks/{dataset}/{backbone}{variant}/pretrain.tsv"
+    conda:
+        "../../environment.yml"
+    threads: threads_of
+    resources:
+        mem_mb=growing(llm_mb),
+        runtime=growing(240),
+        gpu=1,
+    params:
+        llm=llm_folder,
+        backbone=backbone_json,
+        adapter=adapter_json,
+        settings=pretrain_json,
+        version=STAGES["pretrain"],
+    message:
+        "Learning what {wildcards.backbone}{wildcards.variant} must be shown for the labels of {wildcards.dataset}"
+    shell:
+        "mse --log {log:q} pretrain {input.dataset:q} --llm {params.llm:q} --name {wildcards.backbone}"
+        " --backbone {params.backbone:q} --out {output:q} --adapter {params.adapter:q} --settings {params.settings:q}"
+        " 2>&1 | tee -a {log:q}"
+
+
+# One process trains and answers, for loading an LLM takes as long as the answers.
 rule train:
     input:
         dataset="work/{dataset}/dataset.h5",
         llm=llm_mark,
+        fusion=fusion_file,
     output:
         config="results/{dataset}/{backbone}{variant}/seed-{seed}/adapter/config.json",
         weights="results/{dataset}/{backbone}{variant}/seed-{seed}/adapter/adapter.safetensors",
         pipeline="results/{dataset}/{backbone}{variant}/seed-{seed}/adapter/pipeline.json",
         history="results/{dataset}/{backbone}{variant}/seed-{seed}/history.csv",
+        predictions="results/{dataset}/{backbone}{variant}/seed-{seed}/predictions.csv",
     log:
         "logs/{dataset}/{backbone}{variant}/train-{seed}.log",
     benchmark:
@@ -51,45 +86,15 @@ rule train:
         backbone=backbone_json,
         adapter=adapter_json,
         settings=train_json,
-        version=STAGES["train"],
+        fusion=fusion_option,
+        version=[STAGES["train"], STAGES["answer"]],
     message:
         "Training on {wildcards.dataset} with {wildcards.backbone}{wildcards.variant}, seed {wildcards.seed}"
     shell:
         "mse --log {log:q} train {input.dataset:q} --llm {params.llm:q} --name {wildcards.backbone}"
         " --backbone {params.backbone:q} --seed {wildcards.seed} --out $(dirname {output.config:q})"
         " --history {output.history:q} --adapter {params.adapter:q} --settings {params.settings:q}"
-        " 2>&1 | tee -a {log:q}"
-
-
-rule answer:
-    input:
-        dataset="work/{dataset}/dataset.h5",
-        llm=llm_mark,
-        adapter="results/{dataset}/{backbone}{variant}/seed-{seed}/adapter/config.json",
-        weights="results/{dataset}/{backbone}{variant}/seed-{seed}/adapter/adapter.safetensors",
-    output:
-        "results/{dataset}/{backbone}{variant}/seed-{seed}/predictions.csv",
-    log:
-        "logs/{dataset}/{backbone}{variant}/answer-{seed}.log",
-    benchmark:
-        "benchmarks/{dataset}/{backbone}{variant}/answer-{seed}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: threads_of
-    resources:
-        mem_mb=growing(llm_mb),
-        runtime=growing(120),
-        gpu=1,
-    params:
-        llm=llm_folder,
-        backbone=backbone_json,
-        settings=answer_json,
-        version=STAGES["answer"],
-    message:
-        "Answering for {wildcards.dataset} with {wildcards.backbone}{wildcards.variant}, seed {wildcards.seed}"
-    shell:
-        "mse --log {log:q} answer {input.dataset:q} --llm {params.llm:q} --backbone {params.backbone:q}"
-        " --adapter $(dirname {input.adapter:q}) --out {output:q} --settings {params.settings:q} 2>&1 | tee -a {log:q}"
+        " {params.fusion:q} --predictions {output.predictions:q} 2>&1 | tee -a {log:q}"
 
 
 rule zero_shot:
