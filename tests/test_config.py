@@ -29,7 +29,7 @@ def test_everything_that_ships_is_valid() -> None:
     datasets = sorted((ROOT / "config").rglob("datasets/*.yaml"))
     backbones = sorted((ROOT / "config").rglob("backbones/*.yaml"))
     variants = sorted((ROOT / "config").rglob("variants/*.yaml"))
-    assert (len(datasets), len(backbones), len(variants)) == (14, 8, 28)
+    assert (len(datasets), len(backbones), len(variants)) == (14, 8, 27)
     every = config.Config(config_path=[ROOT / "config"])
     for path in datasets:
         config.load_dataset(every, path.stem)
@@ -199,13 +199,12 @@ def test_variants_apply_where_they_change_something_and_leave_something() -> Non
 
     every = set(config.known_names(EVERY, "variants"))
     as_it_is = {f"{main.adapter.placement.replace('_', '-')}" for main in [experiment("demo", "smollm2")]}
-    assert applying("demo") == every - as_it_is - {"no-pretraining"}
+    assert applying("demo") == every - as_it_is
     assert applying("ravdess") == every - as_it_is - {
         "picture-only",
         "without-picture",
         "exact-labels",
         "products-only",  # which its file says, and so it does
-        "pretraining",
     }
     assert "tokens-2" not in applying("meld", "qwen")
     assert "without-picture" not in applying("demo", adapter={"modalities": ["acoustic", "text"]})

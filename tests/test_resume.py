@@ -128,10 +128,12 @@ def test_run_is_told_by_all_that_it_depends_on(tmp_path: Path) -> None:
     config = AdapterConfig(acoustic_width=1, facial_width=1, text_width=8, seed=1)
     cpu = torch.device("cpu")
     seen = {
-        fingerprint(config, tmp_path / "a.h5", cpu),
-        fingerprint(config, tmp_path / "b.h5", cpu),
-        fingerprint(config, tmp_path / "a.h5", torch.device("cuda")),
-        fingerprint(config.model_copy(update={"seed": 2}), tmp_path / "a.h5", cpu),
-        fingerprint(config.model_copy(update={"train": TrainSettings(batch_size=3)}), tmp_path / "a.h5", cpu),
+        fingerprint(config, tmp_path / "a.h5", cpu, {}),
+        fingerprint(config, tmp_path / "b.h5", cpu, {}),
+        fingerprint(config, tmp_path / "a.h5", torch.device("cuda"), {}),
+        fingerprint(config.model_copy(update={"seed": 2}), tmp_path / "a.h5", cpu, {}),
+        fingerprint(config.model_copy(update={"train": TrainSettings(batch_size=3)}), tmp_path / "a.h5", cpu, {}),
+        fingerprint(config, tmp_path / "a.h5", cpu, {"weight": torch.ones(2)}),
+        fingerprint(config, tmp_path / "a.h5", cpu, {"weight": torch.zeros(2)}),
     }
-    assert len(seen) == 5
+    assert len(seen) == 7

@@ -56,10 +56,11 @@ def test_same_seed_same_bytes_other_seed_others(run: Callable[..., Path]) -> Non
 
 
 def test_adapter_learns(run: Callable[..., Path]) -> None:
-    folder = run("learns", schedule_epochs=30, patience_epochs=30, learning_rate=0.02)
+    """Through the LLM alone, from random weights."""
+    folder = run("learns", pretrain_epochs=0, schedule_epochs=30, patience_epochs=30, learning_rate=0.02)
     history = pd.read_csv(folder / "history.csv")
-    assert history["pretrain_loss"].notna().tolist() == [True] + [False] * 30
-    losses = history["train_loss"].dropna()
+    assert "pretrain_loss" not in history
+    losses = history["train_loss"]
     assert len(losses) == 30 and losses.iloc[-1] < 0.6 * losses.iloc[0]
     table = pd.read_csv(folder / "predictions.csv")  # of clips that it was not trained on
     assert table["prediction"].corr(table["label"]) > 0.8
@@ -95,12 +96,33 @@ class Rehearsed(Trainer):
 def test_best_epoch_is_kept_and_patience_ends_the_run(
     errors: list[float], patience: int, epochs: int, best: int, before: int, tmp_path: Path
 ) -> None:
-    trainer = Rehearsed(list(errors), patience_epochs=patience, schedule_epochs=len(errors), pretrain_epochs=before)
+    worse = [9.0] if before else []  # after the epochs without the LLM
+    trainer = Rehearsed(
+        [*worse, *errors], patience_epochs=patience, schedule_epochs=len(errors), pretrain_epochs=before
+    )
     run_epochs(trainer, tmp_path, "run", tmp_path / "history.csv")
     history = pd.read_csv(tmp_path / "history.csv")
     assert history["epoch"].tolist() == list(range(1, before + epochs + 1))
-    assert history["valid_mae"].dropna().tolist() == errors[:epochs]
+    assert history["valid_mae"].dropna().tolist() == [*worse, *errors[:epochs]]
     assert trainer.adapter.fusion.expand.bias.tolist() == [float(before + best)] * 4
+
+
+def test_adapter_stays_as_it_was_without_the_llm_where_that_was_best(tmp_path: Path) -> None:
+    trainer = Rehearsed([1, 2, 2, 0], patience_epochs=2, schedule_epochs=3, pretrain_epochs=3)
+    run_epochs(trainer, tmp_path, "run", tmp_path / "history.csv")
+    assert pd.read_csv(tmp_path / "history.csv")["valid_mae"].dropna().tolist() == [1, 2, 2]
+    assert trainer.adapter.fusion.expand.bias.tolist() == [3.0] * 4
+
+
+@pytest.mark.parametrize("placement", ["before_text", "after_text"])
+def test_answers_are_the_same_of_the_process_that_trained(placement: str, tmp_path: Path, tiny_llm: Path) -> None:
+    """What was read beforehand for training does not show in them, not in the last digit."""
+    data, shape = make_dataset(tmp_path), SHAPE.model_copy(update={"placement": placement})
+    folder = tmp_path / "adapter"
+    llm = train(data, tiny_llm, "tiny", MARKS, shape, SETTINGS, 1, folder, tmp_path / "history.csv")
+    for name, loaded in (("same", llm), ("other", None)):
+        answer_split(data, tiny_llm, MARKS, folder, SETTINGS, tmp_path / f"{name}.csv", llm=loaded)
+    assert (tmp_path / "same.csv").read_bytes() == (tmp_path / "other.csv").read_bytes()
 
 
 def test_adapter_describes_itself_and_refuses_other_features(run: Callable[..., Path], tiny_llm: Path) -> None:
