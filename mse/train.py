@@ -88,8 +88,9 @@ class Trainer:
 
     def rate(self, step: int) -> float:
         """Factor on the learning rate: a schedule for what comes before the LLM, and one for the training with it."""
-        each = math.ceil(len(self.train) / self.settings.batch_size)
-        before, steps = self.settings.pretrain_epochs * each, self.settings.schedule_epochs * each
+        clips = len(self.train)
+        before = self.settings.pretrain_epochs * math.ceil(clips / self.settings.pretrain_batch_size)
+        steps = self.settings.schedule_epochs * math.ceil(clips / self.settings.batch_size)
         if step < before:
             peak = self.settings.pretrain_learning_rate / self.settings.learning_rate
             return peak * cosine_with_warmup(step, before, self.settings.warmup_fraction)
@@ -97,15 +98,20 @@ class Trainer:
 
     def epoch(self, number: int) -> float:
         """One pass over the train split, the first `pretrain_epochs` without the LLM; returns the mean loss."""
-        pretraining = number <= self.settings.pretrain_epochs
-        if number == self.settings.pretrain_epochs + 1:
+        settings = self.settings
+        pretraining = number <= settings.pretrain_epochs
+        if number == settings.pretrain_epochs + 1:
             self.optimiser.state.clear()  # the moments of another loss
+        self.optimiser.param_groups[0]["weight_decay"] = (
+            settings.pretrain_weight_decay if pretraining else settings.weight_decay
+        )
+        size = settings.pretrain_batch_size if pretraining else settings.batch_size
         self.adapter.train()
-        batches = bucketed(self.lengths, self.settings.batch_size, self.generator)
+        batches = bucketed(self.lengths, size, self.generator)
         losses = []
         for batch in track(batches, f"epoch {number}", len(batches), "steps"):
             clips = [self._clip(self.train[place]) for place in batch]
-            examples = collate([augmented(clip, self.settings, self.generator) for clip in clips])
+            examples = collate([augmented(clip, settings, self.generator) for clip in clips])
             losses.append(self.step(examples, pretraining))
         return float(np.mean(losses))
 

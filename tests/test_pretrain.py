@@ -77,7 +77,9 @@ def test_llm_tells_the_label_from_what_the_fusion_learned(
 def test_encoders_learn_the_codes_and_the_llm_is_not_computed(
     task: Task, tmp_path: Path, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = TrainSettings(pretrain_epochs=20, schedule_epochs=2, batch_size=4, threads=1)
+    settings = TrainSettings(
+        pretrain_epochs=20, schedule_epochs=2, pretrain_batch_size=4, pretrain_weight_decay=0.01, threads=1
+    )
     with ClipDataset(make_dataset(tmp_path, task=task)) as dataset:
         labels = label_text(task, True)
         llm = load_llm(tiny_llm, MARKS, dataset, labels, settings, AdapterSettings(), training=True)
@@ -102,7 +104,13 @@ def test_encoders_learn_the_codes_and_the_llm_is_not_computed(
 
 def test_each_part_has_a_schedule_and_a_peak_of_its_own(tmp_path: Path, tiny_llm: Path) -> None:
     settings = TrainSettings(
-        pretrain_epochs=5, schedule_epochs=5, batch_size=4, threads=1, learning_rate=1e-4, pretrain_learning_rate=1e-3
+        pretrain_epochs=5,
+        schedule_epochs=5,
+        batch_size=4,
+        pretrain_batch_size=4,
+        threads=1,
+        learning_rate=1e-4,
+        pretrain_learning_rate=1e-3,
     )
     with ClipDataset(make_dataset(tmp_path)) as dataset:
         labels = label_text(Intensity(), True)

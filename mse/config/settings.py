@@ -239,6 +239,10 @@ class TrainSettings(Section):
         description="epochs beforehand, without the LLM: encoders learn to tell what the LLM must be shown (paper: 0)",
     )
     pretrain_learning_rate: PositiveFloat = Field(1e-3, description="peak of their schedule")
+    pretrain_batch_size: PositiveInt = Field(8, description="clips a step of theirs")
+    pretrain_weight_decay: float = Field(
+        3.0, ge=0, description="weight decay of AdamW in them: strong, for few clips teach much too well"
+    )
     schedule_epochs: PositiveInt = Field(2, description="epochs with the LLM at most, and the length of their schedule")
     patience_epochs: PositiveInt = Field(20, description="stop after this many epochs without a better validation")
     warmup_fraction: Fraction = Field(0.1, description="share of each schedule that warms up linearly")
