@@ -18,8 +18,8 @@ from mse.errors import UserError
 from mse.labels import label_text
 from mse.ready import load_llm
 from mse.train import Trainer
+from tests.command_line import mse
 from tests.made import make_dataset
-from tests.test_cli import mse
 from tests.test_train import MARKS
 
 SETTINGS = TrainSettings(
