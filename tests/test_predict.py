@@ -184,6 +184,7 @@ def test_nothing_that_can_be_used(trained: Path, predictor: Predictor, tmp_path:
     assert json.loads((tmp_path / "b.json").read_text())[0]["prediction"] is None
 
 
+@pytest.mark.slow
 def test_bad_recordings_cost_their_own_rows(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
     """What opens and can't be decoded, or in part alone, is named; the good one's answers are as if it were alone."""
     shutil.copy(trained / "talk.mp4", tmp_path / "good.mp4")
@@ -208,6 +209,7 @@ def test_bad_recordings_cost_their_own_rows(trained: Path, predictor: Predictor,
     assert (timed["start_s"] < timed["end_s"]).all()
 
 
+@pytest.mark.slow
 def test_all_recordings_bad(trained: Path, tmp_path: Path) -> None:
     """The table still has a row for each, and the exit status tells that nothing came out."""
     for number in range(6):
@@ -221,6 +223,7 @@ def test_all_recordings_bad(trained: Path, tmp_path: Path) -> None:
     assert len(rows) == 6 and all(row["message"] for row in rows) and rows[0]["message"].endswith("empty (0 bytes)")
 
 
+@pytest.mark.slow
 def test_names_that_are_alike(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
     """Recordings of one name, one called as another's utterance, hidden files and folders called like videos."""
     for name in ("a/clip.mp4", "b/clip.mp4", "b/clip_0001.mp4"):
@@ -252,6 +255,7 @@ def test_kept_folder_is_never_written_over(trained: Path, predictor: Predictor) 
     assert {path: path.stat().st_mtime_ns for path in (trained / "work/made").rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_classes_written_freely(trained: Path, tmp_path: Path) -> None:
     """An adapter of the paper's decoding: its class's own probability, and an answer that is none is quoted."""
     described = yaml.safe_load((trained / "corpus.yaml").read_text())
@@ -354,6 +358,7 @@ def test_adapters_that_know_no_extraction(
         Predictor(tmp_path / "adapter", models=trained / "resources/models")
 
 
+@pytest.mark.slow
 def test_an_adapter_without_text_reads_none(trained: Path, tmp_path: Path) -> None:
     """Where it was trained on clips without text, texts are refused and nothing is transcribed."""
     shutil.copytree(trained / "adapter", tmp_path / "adapter")
