@@ -16,7 +16,7 @@ from mse.demo.recipe import load_recipe
 from tests.conftest import MODELS, ROOT, Shared
 
 TABLE = "results/demo/smollm2/metrics.csv"
-CLIPS = {"train": 8, "valid": 4, "test": 4}
+CLIPS = {"train": 6, "valid": 3, "test": 3}
 LONGEST_S = 1800.0
 SEEDS = ["--config", "seeds=[1, 2]", "bootstrap_samples=100"]
 RESULTS = ["work/demo/**/*.csv", "work/demo/**/*.h5", "results/**/*.csv"]

@@ -54,8 +54,8 @@ def test_whole_run_on_the_cluster(finished: Path, cluster: Cluster) -> None:
     jobs = states(cluster)
     assert set(jobs["state"]) == {"COMPLETED"} and jobs["nodes"].nunique() > 1
     # demo, manifest, quality, assemble, zero-shot, linear, one group for the table and its figure, two of each of
-    # train and answer, and for each of four shards: sound as one group, faces, words.
-    assert len(jobs) == 6 + 1 + 4 + 4 * 3
+    # train and answer, and for each of three shards: sound as one group, faces, words.
+    assert len(jobs) == 6 + 1 + 4 + 3 * 3
     assert not list((finished / "logs/slurm").rglob("*.log"))  # of failed jobs alone
 
 
