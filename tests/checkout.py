@@ -18,7 +18,6 @@ from tests.conftest import MODELS, ROOT, Shared
 TABLE = "results/demo/smollm2/metrics.csv"
 CLIPS = {"train": 6, "valid": 3, "test": 3}
 LONGEST_S = 1800.0
-SEEDS = ["--config", "seeds=[1, 2]", "bootstrap_samples=100"]
 RESULTS = ["work/demo/**/*.csv", "work/demo/**/*.h5", "results/**/*.csv"]
 RESULTS += ["results/**/config.json", "results/**/*.safetensors"]
 FEW = {"seeds": [1111, 2222], "bootstrap_samples": 100, "baselines": ["text-only", "zero-shot", "linear"]}

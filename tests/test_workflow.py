@@ -147,14 +147,6 @@ def test_table_is_traced_back_to_recordings_and_models(finished: Path, monkeypat
     assert len(recordings) > 5 and all(str(path) in told.stdout for path in recordings)
 
 
-def test_second_call_has_nothing_to_do(finished: Path) -> None:
-    """Neither in a copy of the folder, nor when the sound is deleted."""
-    for path in (finished / "work/demo/segments").glob("*.h5"):
-        path.unlink()
-    done = succeed(snakemake(finished, "--", TABLE))
-    assert "Nothing to be done" in done.stdout + done.stderr
-
-
 def test_changed_recording_remakes_only_what_depends_on_it(finished: Path) -> None:
     recording = next((finished / "data/demo/recordings").glob("*.mp4"))
     before = recording.read_bytes()
@@ -173,6 +165,14 @@ def test_changed_setting_remakes_only_its_stage(finished: Path) -> None:
     assert not {"segment", "acoustic", "facial"} & set(jobs)
     jobs = planned(snakemake(finished, "--config", "train={schedule_epochs: 2}", "-n", "--", TABLE))
     assert set(jobs) == {"train", "answer", "zero_shot", "score"}
+
+
+def test_second_call_has_nothing_to_do(finished: Path) -> None:
+    """Neither in a copy of the folder, nor when the sound is deleted."""
+    for path in (finished / "work/demo/segments").glob("*.h5"):
+        path.unlink()
+    done = succeed(snakemake(finished, "--", TABLE))
+    assert "Nothing to be done" in done.stdout + done.stderr
 
 
 @pytest.mark.slow
