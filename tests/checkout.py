@@ -9,22 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import yaml
 
 from mse.demo.recipe import load_recipe
-from tests.conftest import MODELS, ROOT
+from tests.conftest import MODELS, ROOT, Shared
 
 TABLE = "results/demo/smollm2/metrics.csv"
-CLIPS = {"train": 8, "valid": 4, "test": 4}
+CLIPS = {"train": 6, "valid": 3, "test": 3}
 LONGEST_S = 1800.0
-SEEDS = ["--config", "seeds=[1, 2]", "bootstrap_samples=100"]
 RESULTS = ["work/demo/**/*.csv", "work/demo/**/*.h5", "results/**/*.csv"]
 RESULTS += ["results/**/config.json", "results/**/*.safetensors"]
-SHORT = [
-    *SEEDS,
-    "train={pretrain_epochs: 1, schedule_epochs: 1, batch_size: 4}",
-    "baselines=[text-only, picture-only, zero-shot, linear]",
-]
+FEW = {"seeds": [1111, 2222], "bootstrap_samples": 100, "baselines": ["text-only", "zero-shot", "linear"]}
+FEW_STEPS = {"pretrain_epochs": 1, "schedule_epochs": 1, "batch_size": 4}
 
 
 def require_described(quality: pd.DataFrame) -> None:
@@ -58,6 +55,50 @@ def check_out_demo(folder: Path, models: Callable[[str], Path]) -> None:
     (folder / "resources/demo.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     dataset = folder / "config/datasets/demo.yaml"
     dataset.write_text(re.sub("shard_clips: .*", "shard_clips: 4", dataset.read_text()))
+
+
+@pytest.fixture(scope="session")
+def described_demo(shared: Shared, models: Callable[[str], Path]) -> Path:
+    """A clone whose small demo corpus has all features and words, and whose configuration makes few and short runs."""
+
+    def make(folder: Path) -> None:
+        check_out_demo(folder, models)
+        path = folder / "config/config.yaml"
+        settings = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump(settings | FEW | {"train": settings["train"] | FEW_STEPS}))
+        succeed(snakemake(folder, "work/demo/dataset.h5"))
+
+    return shared("described demo", make)
+
+
+@pytest.fixture(scope="session")
+def finished_demo(shared: Shared, described_demo: Path) -> Path:
+    """The same with all that the workflow makes without a target."""
+
+    def make(folder: Path) -> None:
+        copy_clone(described_demo, folder)
+        succeed(snakemake(folder))
+
+    return shared("finished demo", make)
+
+
+def copy_clone(source: Path, folder: Path) -> Path:
+    """Copy a clone with all that was made in it: nothing is made again in the copy. Returns the copy."""
+    return shutil.copytree(source, folder, symlinks=True, dirs_exist_ok=True)
+
+
+def own_models(folder: Path) -> None:
+    """Give a clone a folder of models of its own, with a link to each, so that more can be put beside them."""
+    (folder / "resources/models").unlink()
+    (folder / "resources/models").mkdir()
+    for model in MODELS.iterdir():
+        (folder / "resources/models" / model.name).symlink_to(model)
+
+
+def succeed(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """Hold that a run went well."""
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    return done
 
 
 def environment() -> dict[str, str]:

@@ -1,8 +1,14 @@
-"""Inputs that tests make for themselves: tones, moving pictures, tiny language models; and the real models."""
+"""Inputs that tests make for themselves: tones, moving pictures, tiny language models; and the real models.
+
+What takes long to make is made once in a session and shared by the workers of pytest-xdist.
+"""
 
 import fcntl
+import os
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +17,56 @@ import pytest
 from mse import media
 from mse.fetch import fetch
 
-pytest_plugins = ["tests.described", "tests.tiny_llms"]  # the fixtures `read` and `tiny`
+pytest_plugins = ["tests.checkout", "tests.described", "tests.tiny_llms"]  # fixtures of their own
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "resources" / "models"
 # What the fixture `voice` says.
 SAID = ["The weather was lovely today.", "I have never seen such a bad film.", "The train leaves at nine."]
+
+
+# Files that take longest; with them first, the workers end together.
+LONGEST = ["chaos", "workflow", "docs", "predict", "slurm", "layouts", "bad_media", "demo", "facial"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; `--dist loadfile` hands them out in this order."""
+    order = {f"test_{name}": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+Shared = Callable[[str, Callable[[Path], object]], Path]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes out."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Make a folder by name once for the tests of all workers. They only read it: who changes something, copies."""
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent  # a worker's folder lies in the session's
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        folder = session / "shared" / name
+        folder.parent.mkdir(exist_ok=True)
+        with locked(folder.with_name(f".{name}.lock")):
+            if not folder.exists():
+                folder.mkdir()
+                try:
+                    make(folder)
+                except BaseException:
+                    shutil.rmtree(folder)  # the other worker tries for itself, and says the same
+                    raise
+        return folder
+
+    return once
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +75,7 @@ def models() -> Callable[[str], Path]:
 
     def fetched(name: str) -> Path:
         MODELS.mkdir(parents=True, exist_ok=True)
-        with (MODELS / ".fetching").open("w") as lock:  # tests may run in several processes
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(MODELS / ".fetching"):
             return fetch(name, ROOT / "resources" / "models.yaml", MODELS)
 
     return fetched
@@ -66,9 +115,13 @@ def portrait_frames() -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory, portrait_frames: list[np.ndarray]) -> Path:
+def corpus(shared: Shared, portrait_frames: list[np.ndarray]) -> Path:
     """A folder with one good video, and every kind of bad file that the pipeline must bear."""
-    root = tmp_path_factory.mktemp("corpus with spaces")
+    return shared("corpus with spaces", lambda root: make_media(root, portrait_frames))
+
+
+def make_media(root: Path, portrait_frames: list[np.ndarray]) -> None:
+    """One good video, of which the bad ones are made."""
     media.write_video(root / "good.mp4", portrait_frames, tone(2), 25)
     media.write_video(root / "no face.mp4", grey_frames(2), tone(2), 25)
     (root / "empty.mp4").touch()
@@ -81,17 +134,20 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, portrait_frames: list[np.nd
     sound.run(cmd=media.ffmpeg_path(), quiet=True)
     data = (root / "good.mp4").read_bytes()
     (root / "truncated.mp4").write_bytes(data[: len(data) * 6 // 10])
-    return root
 
 
 @pytest.fixture(scope="session")
-def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_llm(shared: Shared) -> Path:
     """A folder with a random two-layer Llama and a tokenizer of single bytes."""
+    return shared("tiny-llm", make_tiny_llm)
+
+
+def make_tiny_llm(folder: Path) -> None:
+    """Write model and tokenizer; the weights are large, so that what the model reads moves what it writes."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("tiny-llm")
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: i for i, token in enumerate(["<s>", "</s>", *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
@@ -106,18 +162,22 @@ def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        initializer_range=0.2,  # large, so that what it reads moves what it writes
+        initializer_range=0.2,
         bos_token_id=0,
         eos_token_id=1,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
-def voice() -> np.ndarray:
+def voice(shared: Shared) -> np.ndarray:
     """SAID: a short pause after the first sentence, a long one after the second; int16 at 16 kHz."""
     pytest.importorskip("espeakng_loader", reason="the voice comes from the demo extra")
+    return np.load(shared("voice", lambda folder: np.save(folder / "said.npy", say_all())) / "said.npy")
+
+
+def say_all() -> np.ndarray:
+    """SAID, by espeak-ng in one voice."""
     from mse.demo.recipe import load_recipe
     from mse.demo.voice import speak, to_pcm
 

@@ -18,8 +18,8 @@ from mse.errors import UserError
 from mse.labels import label_text
 from mse.ready import load_llm
 from mse.train import Trainer
+from tests.command_line import mse
 from tests.made import make_dataset
-from tests.test_cli import mse
 from tests.test_train import MARKS
 
 SETTINGS = TrainSettings(
@@ -53,6 +53,7 @@ def test_plain_procedure_equals_ours_where_nothing_is_padded(tmp_path: Path, tin
             assert answer_batch(llm, ours.eval(), batches[0], ["generate"]).texts == plain.evaluate(batches[0])
 
 
+@pytest.mark.slow
 def test_command_prints_ratios_of_all_sides(tmp_path: Path, tiny_llm: Path) -> None:
     data = make_dataset(tmp_path, clips=80)
     options = ["--llm", str(tiny_llm), "--backbone", MARKS.model_dump_json(exclude_defaults=True)]
@@ -94,6 +95,7 @@ def test_extraction_is_measured_beside_the_bare_libraries(corpus: Path, landmark
     assert "floor" not in cut.index and cut["ratio"].isna().all()
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_is_named_with_what_it_said(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"facial .*gone\.task: no such file"):
         bench_extract([corpus / "good.mp4"], tmp_path / "gone.task", rounds=1, floor=False)

@@ -92,6 +92,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, portrait_frames: list[np.ndar
     return result / "browse.html"
 
 
+@pytest.mark.slow
 def test_table_is_sorted_filtered_and_counted(seen: Path, browser_needed: None) -> None:
     with opened(seen) as browser:
         everything = rows(browser)
@@ -120,6 +121,7 @@ def test_table_is_sorted_filtered_and_counted(seen: Path, browser_needed: None) 
         assert browser.find_element(By.ID, "summary").text != before
 
 
+@pytest.mark.slow
 def test_rows_are_made_as_they_are_asked_for(tmp_path: Path, browser_needed: None, landmarker: Path) -> None:
     result = make_result(tmp_path, clips=2000)
     run("browse", result, "--work", tmp_path / "work", "--model", landmarker, "--out", tmp_path / "page.html")
@@ -137,6 +139,7 @@ def test_rows_are_made_as_they_are_asked_for(tmp_path: Path, browser_needed: Non
         assert is_open(browser) and browser.find_element(By.ID, "name").text == order[-1]
 
 
+@pytest.mark.slow
 def test_everything_can_be_done_by_keys(seen: Path, browser_needed: None) -> None:
     with opened(seen) as browser:
         page = browser.find_element(By.TAG_NAME, "body")
@@ -157,6 +160,7 @@ def test_everything_can_be_done_by_keys(seen: Path, browser_needed: None) -> Non
         assert browser.switch_to.active_element.get_attribute("aria-label") == order[2]
 
 
+@pytest.mark.slow
 def test_a_clip_is_seen_heard_and_explained(seen: Path, browser_needed: None, tmp_path: Path) -> None:
     with opened(seen) as browser:
         browser.find_element(By.CSS_SELECTOR, "tbody tr[aria-label=clip003]").click()
@@ -178,6 +182,7 @@ def test_a_clip_is_seen_heard_and_explained(seen: Path, browser_needed: None, tm
         assert "There is no recording to play." in clip.text and "mse show 'clip007' --corpus made" in clip.text
 
 
+@pytest.mark.slow
 def test_markup_in_names_and_words_is_text(seen: Path, browser_needed: None) -> None:
     """And nothing but the page itself and the recording is asked for."""
     with opened(seen) as browser:
@@ -191,6 +196,7 @@ def test_markup_in_names_and_words_is_text(seen: Path, browser_needed: None) -> 
         assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
+@pytest.mark.slow
 def test_classes(tmp_path: Path, browser_needed: None, landmarker: Path) -> None:
     result = make_result(tmp_path, CLASSES)
     run("browse", result, "--work", tmp_path / "work", "--model", landmarker, "--out", tmp_path / "page.html")

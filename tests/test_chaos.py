@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.checkout import TABLE, check_out_demo, environment, finished_jobs, made, snakemake
+from tests.checkout import TABLE, copy_clone, environment, finished_jobs, made, snakemake, succeed
 
 pytestmark = pytest.mark.slow
 
@@ -24,13 +24,13 @@ LONGEST_S = 12.0  # until a kill; planning alone takes two to four seconds
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], Path]) -> Path:
-    """A checkout whose demo corpus is there."""
-    folder = tmp_path_factory.mktemp("chaos") / "base"
-    folder.mkdir()
-    check_out_demo(folder, models)
-    done = snakemake(folder, "work/demo/manifest.csv")
-    assert done.returncode == 0, done.stderr[-3000:]
+def base(tmp_path_factory: pytest.TempPathFactory, described_demo: Path) -> Path:
+    """A clone whose demo corpus is there, and nothing that was made of it."""
+    folder = copy_clone(described_demo, tmp_path_factory.mktemp("chaos") / "base")
+    shutil.rmtree(folder / "work/demo")
+    for name in ("logs", "benchmarks"):
+        shutil.rmtree(folder / name)
+    succeed(snakemake(folder, "work/demo/manifest.csv"))
     return folder
 
 
@@ -38,15 +38,12 @@ def base(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], Path]
 def undisturbed(base: Path) -> dict[str, bytes]:
     """What a run that nothing disturbs makes."""
     folder = copy(base, "undisturbed")
-    done = snakemake(folder, *RUN)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    succeed(snakemake(folder, *RUN))
     return made(folder)
 
 
 def copy(base: Path, name: str) -> Path:
-    folder = base.with_name(name)
-    shutil.copytree(base, folder, symlinks=True)
-    return folder
+    return copy_clone(base, base.with_name(name))
 
 
 def killed_run(folder: Path, after_s: float) -> tuple[str, bool]:
@@ -76,8 +73,7 @@ def test_killed_thirty_times(base: Path, undisturbed: dict[str, bytes]) -> None:
         kills += killed
         left_behind += len(list(folder.glob("work/**/.partial-*")) + list(folder.glob("results/**/.partial-*")))
         snakemake(folder, "--unlock")
-    last = snakemake(folder, *RUN)
-    assert last.returncode == 0, last.stdout[-3000:] + last.stderr[-3000:]
+    last = succeed(snakemake(folder, *RUN))
     done += finished_jobs(last.stderr + last.stdout)
     assert made(folder) == undisturbed
     # A kill between a job's end and the line that says so leaves it out of this list; most are in it.
@@ -107,8 +103,7 @@ def test_full_disk_is_told_and_costs_nothing_finished(base: Path, undisturbed: d
         assert not list(folder.glob("work/**/.partial-*"))
         done = finished_jobs(failed.stderr + failed.stdout)
         subprocess.run(["mount", "-o", "remount,size=64m", str(folder / "work/demo/features")], check=True)
-        last = snakemake(folder, *RUN)
-        assert last.returncode == 0, last.stdout[-3000:] + last.stderr[-3000:]
+        last = succeed(snakemake(folder, *RUN))
         assert made(folder) == undisturbed
         assert not set(done) & set(finished_jobs(last.stderr + last.stdout))
 
@@ -121,7 +116,6 @@ def test_read_only_results_are_told(base: Path, undisturbed: dict[str, bytes]) -
         said = failed.stdout + failed.stderr
         assert failed.returncode != 0 and "Read-only file system" in said and "results" in said
         subprocess.run(["mount", "-o", "remount,rw", str(results)], check=True)
-        last = snakemake(folder, *RUN)
-        assert last.returncode == 0, last.stdout[-3000:] + last.stderr[-3000:]
+        last = succeed(snakemake(folder, *RUN))
         assert made(folder) == undisturbed
         assert not set(finished_jobs(said)) & set(finished_jobs(last.stderr + last.stdout))

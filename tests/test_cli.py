@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from mse.cli import app
+from tests.command_line import mse, mse_process
 
 COMMANDS = [
     "fetch", "demo", "corpus", "manifest", "cut", "import", "export", "schema",
@@ -20,15 +21,10 @@ COMMANDS = [
 ]  # fmt: skip
 
 
-def mse(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from mse.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
 def test_help_lists_every_command_without_loading_torch() -> None:
     script = "import sys\nfrom mse.cli import app\nassert 'torch' not in sys.modules and 'pandas' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
-    shown = mse("--help").stdout
+    shown = mse_process("--help").stdout
     assert all(f"│ {command} " in shown for command in COMMANDS)
 
 
@@ -83,5 +79,10 @@ def test_mistakes_are_one_message(arguments: list[str], message: str) -> None:
     done = mse(*arguments)
     assert done.returncode == 1
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
     assert not Path("x.h5").exists()
+
+
+def test_a_mistake_is_one_message_without_a_traceback() -> None:
+    done = mse_process("acoustic", "gone.h5", "-o", "x.h5")
+    assert done.returncode == 1 and done.stderr.startswith("error: gone.h5: missing or no HDF5 file")
+    assert "Traceback" not in done.stderr

@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -13,8 +12,8 @@ import torch
 import yaml
 
 from mse.config import Config, load_backbone, load_dataset
-from tests.checkout import TABLE, check_out_demo, environment
-from tests.conftest import MODELS, ROOT, ffmpeg
+from tests.checkout import copy_clone, environment, own_models
+from tests.conftest import ROOT, ffmpeg
 from tests.documented import PAGES, Said, commands, complete, fenced, links, spans, unknown
 from tests.originals import write_chatglm
 from tests.test_check import ROWS
@@ -78,12 +77,10 @@ def runnable() -> list[Said]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], Path], tiny_llm: Path) -> Path:
+def world(tmp_path_factory: pytest.TempPathFactory, finished_demo: Path, tiny_llm: Path) -> Path:
     """A clone with a finished small demo, and a stand-in for every other file that the pages name."""
-    folder = tmp_path_factory.mktemp("world")
-    check_out_demo(folder, models)
-    make_short(folder)
-    run(folder, f"snakemake --cores 2 {TABLE}")
+    folder = copy_clone(finished_demo, tmp_path_factory.mktemp("world"))
+    own_models(folder)
     results = folder / "results/demo/smollm2"
     shutil.copytree(results / "seed-1111", results / "seed-1")
     (folder / "resources/models/OWNER--NAME").symlink_to(results / "seed-1111/adapter")
@@ -93,20 +90,6 @@ def world(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], Path
     add_corpora(folder)
     add_of_others(folder)
     return folder
-
-
-def make_short(folder: Path) -> None:
-    """One seed, one epoch, no baseline; and models that lie there one by one, so that more can be put beside them."""
-    path = folder / "config/config.yaml"
-    settings = yaml.safe_load(path.read_text())
-    settings |= {"seeds": [1111], "baselines": [], "bootstrap_samples": 100}
-    settings["train"] |= {"schedule_epochs": 1, "batch_size": 4}
-    path.write_text(yaml.safe_dump(settings))
-    shutil.copy(ROOT / "config/datasets/demo.yaml", folder / "config/datasets")  # with its clips in one shard
-    (folder / "resources/models").unlink()
-    (folder / "resources/models").mkdir()
-    for model in MODELS.iterdir():
-        (folder / "resources/models" / model.name).symlink_to(model)
 
 
 def record(folder: Path, path: Path) -> None:
@@ -168,6 +151,7 @@ def run(folder: Path, command: str | list[str]) -> None:
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", runnable(), ids=lambda said: f"{said.page}: {said.text}")
 def test_command_runs(world: Path, said: Said) -> None:
     command = here(said.text, world)
@@ -180,6 +164,7 @@ def test_command_runs(world: Path, said: Said) -> None:
     run(world, " ".join([command, *more]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", fenced("python"), ids=lambda said: f"{said.page}: {said.text[:40]}")
 def test_program_runs(world: Path, said: Said) -> None:
     run(world, [sys.executable, "-c", BEFORE.get(said.page, "") + said.text])

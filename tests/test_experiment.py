@@ -10,9 +10,9 @@ import pytest
 from mse.errors import UserError
 from mse.plots.runs import comparison
 from mse.score import score
+from tests.command_line import mse
 from tests.conftest import ROOT
 from tests.made import make_dataset
-from tests.test_cli import mse
 
 N = 60  # test clips of the made corpus
 

@@ -303,7 +303,10 @@ def from_quality_to_metrics(
     return pd.read_csv(work / "metrics.csv").query("decoding == 'expected' or model == 'constant'").set_index("run")
 
 
-@pytest.mark.parametrize("name", sorted(BUILDERS))
+# CHERMA's words are recognised in Chinese, by a larger model.
+@pytest.mark.parametrize(
+    "name", [*sorted(BUILDERS.keys() - {"cherma"}), pytest.param("cherma", marks=pytest.mark.slow)]
+)
 def test_from_yaml_to_metrics(
     name: str, tmp_path: Path, touch: Touch, landmarker: Path, models: Callable[[str], Path], tiny_llm: Path
 ) -> None:

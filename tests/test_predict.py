@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mse.pipeline import PIPELINE_NAME, Pipeline, read_pipeline, write_pipeline
 from mse.predict import Predictor
 from mse.store import Shard
 from mse.told import named_apart, shown, write
+from tests.command_line import Done, mse, run_commands
 from tests.conftest import ffmpeg, grey_frames, tone
 from tests.made_corpus import make_corpus
 from tests.test_bad_recordings import WAYS
@@ -134,8 +136,10 @@ def test_recordings_are_cut_into_utterances(trained: Path, predictor: Predictor,
     assert len(table) >= 2 and (table["end_s"] > table["start_s"]).all() and table["start_s"].is_monotonic_increasing
     said = " ".join(table["text"]).lower()
     assert "weather" in said and "film" in said and "train" in said
-    run(trained, ["show", table["clip_id"].iloc[0], "--corpus", "talk", "--work", str(tmp_path / "work"),
-                  "--out", str(tmp_path / "clip.png")])  # fmt: skip
+    with chdir(trained):
+        shown = mse("show", table["clip_id"].iloc[0], "--corpus", "talk", "--work", tmp_path / "work",
+                    "--out", tmp_path / "clip.png")  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
     for ending in ("csv", "json", "srt", "vtt"):
         write(table, predictor.pipeline.task, tmp_path / f"talk.{ending}")
     assert len(pd.read_csv(tmp_path / "talk.csv")) == len(table)
@@ -180,6 +184,7 @@ def test_nothing_that_can_be_used(trained: Path, predictor: Predictor, tmp_path:
     assert json.loads((tmp_path / "b.json").read_text())[0]["prediction"] is None
 
 
+@pytest.mark.slow
 def test_bad_recordings_cost_their_own_rows(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
     """What opens and can't be decoded, or in part alone, is named; the good one's answers are as if it were alone."""
     shutil.copy(trained / "talk.mp4", tmp_path / "good.mp4")
@@ -189,7 +194,7 @@ def test_bad_recordings_cost_their_own_rows(trained: Path, predictor: Predictor,
         (tmp_path / name).write_bytes(spoil((tmp_path / name).read_bytes()))
     alone = predictor(tmp_path / "good.mp4")
     done = predict(trained, [str(tmp_path), "-o", str(tmp_path / "p.csv")])
-    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert done.returncode == 0
     for name in ("codec.mov", "half.flac", "text.mp4"):
         assert f"{tmp_path / name}: " in done.stderr
     table = pd.read_csv(tmp_path / "p.csv")
@@ -204,6 +209,7 @@ def test_bad_recordings_cost_their_own_rows(trained: Path, predictor: Predictor,
     assert (timed["start_s"] < timed["end_s"]).all()
 
 
+@pytest.mark.slow
 def test_all_recordings_bad(trained: Path, tmp_path: Path) -> None:
     """The table still has a row for each, and the exit status tells that nothing came out."""
     for number in range(6):
@@ -211,12 +217,13 @@ def test_all_recordings_bad(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     (tmp_path / "._1.mp4").touch()
     done = predict(trained, [str(tmp_path), "-o", str(tmp_path / "p.json")])
-    assert done.returncode == 1 and "nothing could be predicted" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "nothing could be predicted" in done.stderr
     assert "passed over 2 files: 1 hidden (._1.mp4), 1 .txt (notes.txt)" in done.stderr
     rows = json.loads((tmp_path / "p.json").read_text())
     assert len(rows) == 6 and all(row["message"] for row in rows) and rows[0]["message"].endswith("empty (0 bytes)")
 
 
+@pytest.mark.slow
 def test_names_that_are_alike(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
     """Recordings of one name, one called as another's utterance, hidden files and folders called like videos."""
     for name in ("a/clip.mp4", "b/clip.mp4", "b/clip_0001.mp4"):
@@ -248,6 +255,7 @@ def test_kept_folder_is_never_written_over(trained: Path, predictor: Predictor) 
     assert {path: path.stat().st_mtime_ns for path in (trained / "work/made").rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_classes_written_freely(trained: Path, tmp_path: Path) -> None:
     """An adapter of the paper's decoding: its class's own probability, and an answer that is none is quoted."""
     described = yaml.safe_load((trained / "corpus.yaml").read_text())
@@ -257,14 +265,11 @@ def test_classes_written_freely(trained: Path, tmp_path: Path) -> None:
     described["task"]["classes"] = {"sad": ["sad"], "glad": ["glad"]}
     table.assign(label=np.where(table["label"] > 0, "glad", "sad")).to_csv(trained / "videos/classes.csv", index=False)
     (trained / "classes.yaml").write_text(yaml.safe_dump(described))
-    for arguments in commands():
-        if arguments[0] in ("manifest", "quality", "assemble", "train"):
-            said = json.dumps(TRAINING | {"decoding": "generate"})
-            swap = {"corpus.yaml": "classes.yaml", "adapter": "classes", json.dumps(TRAINING): said}
-            swap |= {
-                f"work/made/{name}": f"work/classes-{name}" for name in ("manifest.csv", "quality.csv", "dataset.h5")
-            }
-            run(trained, [swap.get(argument, argument) for argument in arguments])
+    said = json.dumps(TRAINING | {"decoding": "generate"})
+    swap = {"corpus.yaml": "classes.yaml", "adapter": "classes", json.dumps(TRAINING): said}
+    swap |= {f"work/made/{name}": f"work/classes-{name}" for name in ("manifest.csv", "quality.csv", "dataset.h5")}
+    again = [words for words in commands() if words[0] in ("manifest", "quality", "assemble", "train")]
+    run_commands(trained, [[swap.get(word, word) for word in words] for words in again])
     predictor = Predictor(trained / "classes", models=trained / "resources/models")
     table = predictor(trained / "videos/clip4.mp4", cut=None)
     row = table.iloc[0]
@@ -275,9 +280,9 @@ def test_classes_written_freely(trained: Path, tmp_path: Path) -> None:
     assert row["p_sad"] + row["p_glad"] == pytest.approx(1, abs=1e-4)
 
 
-def predict(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from mse.cli import main; main()", "predict", "--adapter", "adapter", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+def predict(folder: Path, arguments: list[str]) -> Done:
+    with chdir(folder):
+        return mse("predict", "--adapter", "adapter", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -293,18 +298,19 @@ def predict(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[s
 )
 def test_mistakes_are_told_at_once(trained: Path, arguments: list[str], message: str) -> None:
     done = predict(trained, arguments)
-    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and message in done.stderr
 
 
 def test_command(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "videos", tmp_path / "many")
-    done = run(trained, ["predict", str(tmp_path / "many"), "talk.mp4", "--adapter", "adapter", "--whole",
-                         "-o", str(tmp_path / "a.csv"), "--plot", str(tmp_path / "a.svg")])  # fmt: skip
+    done = predict(trained, [str(tmp_path / "many"), "talk.mp4", "--whole", "-o", str(tmp_path / "a.csv"),
+                             "--plot", str(tmp_path / "a.svg")])  # fmt: skip
+    assert done.returncode == 0, done.stderr
     assert "clip3.mp4" in done.stdout and "80 % between" in done.stdout and "words recognised" in done.stderr
     table = pd.read_csv(tmp_path / "a.csv")
     assert len(table) == 7 and (table["start_s"] == 0).all() and (table["end_s"] > 2).all()
     assert "clip3.mp4" in (tmp_path / "a.svg").read_text()
-    done = run(trained, ["predict", "--adapter", "adapter", "--text", "It was [bold]great[/bold]."])
+    done = predict(trained, ["--text", "It was [bold]great[/bold]."])
     assert "It was [bold]great[/bold]." in done.stdout
 
 
@@ -352,6 +358,7 @@ def test_adapters_that_know_no_extraction(
         Predictor(tmp_path / "adapter", models=trained / "resources/models")
 
 
+@pytest.mark.slow
 def test_an_adapter_without_text_reads_none(trained: Path, tmp_path: Path) -> None:
     """Where it was trained on clips without text, texts are refused and nothing is transcribed."""
     shutil.copytree(trained / "adapter", tmp_path / "adapter")

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from mse.cli import app
 from mse.errors import UserError
 from mse.provenance import NOTHING, SUFFIX, Record, content, made, record_path
 from mse.resume import STATE_NAME
+from tests.command_line import mse, run_commands
 from tests.conftest import MODELS, tone
 
 CLIPS = [("a", "train"), ("b", "train"), ("c", "valid"), ("d", "valid"), ("e", "test"), ("f", "test"), ("gone", "test")]
@@ -87,20 +87,13 @@ def write_inputs(folder: Path, frames: list[np.ndarray], llm: Path) -> None:
     (folder / "models/face_landmarker").symlink_to(MODELS / "face_landmarker")
 
 
-def run(folder: Path, arguments: list[str]) -> None:
-    command = [sys.executable, "-c", "from mse.cli import main; main()", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="module")
 def whole(
     tmp_path_factory: pytest.TempPathFactory, portrait_frames: list[np.ndarray], tiny_llm: Path, landmarker: Path
 ) -> Path:
     folder = tmp_path_factory.mktemp("whole chain")
     write_inputs(folder, portrait_frames, tiny_llm)
-    for arguments in commands():
-        run(folder, arguments)
+    run_commands(folder, commands())
     return folder
 
 
@@ -111,6 +104,10 @@ def here(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(whole, folder, symlinks=True)
     monkeypatch.chdir(folder)
     return folder
+
+
+def succeed(arguments: list[str]) -> None:
+    assert mse(*arguments).returncode == 0
 
 
 def provenance(*arguments: str) -> Result:
@@ -160,8 +157,7 @@ def bytes_of(path: Path) -> bytes:
 
 def test_same_run_same_records(whole: Path, tmp_path: Path, portrait_frames: list[np.ndarray], tiny_llm: Path) -> None:
     write_inputs(tmp_path, portrait_frames, tiny_llm)
-    for arguments in commands():
-        run(tmp_path, arguments)
+    run_commands(tmp_path, commands())
     first, second = ([path.relative_to(folder) for path in files(folder)] for folder in (whole, tmp_path))
     assert first == second
     assert [name for name in first if bytes_of(whole / name) != bytes_of(tmp_path / name)] == []
@@ -191,7 +187,7 @@ def append(name: str) -> Callable[[], None]:
 
 def swap_adapter() -> None:
     """Another adapter with records of its own, in the place of the one that predicted."""
-    run(Path(), train(2))
+    succeed(train(2))
     shutil.rmtree(ADAPTER)
     Path("results/seed-2/adapter").rename(ADAPTER)
 
@@ -206,12 +202,12 @@ def other_label() -> None:
     """A label changed, and the manifest made anew: extraction need not, and is not, run again."""
     table = Path("videos/clips.csv")
     table.write_text(table.read_text().replace("a,a.mp4,so,x", "a,a.mp4,so,y"))
-    run(Path(), ["manifest", "corpus.yaml", "--out", "work/manifest.csv"])
+    succeed(["manifest", "corpus.yaml", "--out", "work/manifest.csv"])
 
 
 def other_settings() -> None:
-    run(Path(), ["acoustic", "work/segments/0000.h5", "--out", "work/acoustic/0000.h5", "--settings",
-                 '{"feature_set": "GeMAPSv01b"}'])  # fmt: skip
+    succeed(["acoustic", "work/segments/0000.h5", "--out", "work/acoustic/0000.h5", "--settings",
+             '{"feature_set": "GeMAPSv01b"}'])  # fmt: skip
 
 
 @pytest.mark.parametrize(

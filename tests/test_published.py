@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from mse.adapter import MSEAdapter
 from mse.adapter.published import import_published
 from mse.errors import UserError
-from tests.test_cli import mse
+from tests.command_line import mse
 
 
 class Encoder(nn.Module):

@@ -57,7 +57,7 @@ def wait_for_epoch(process: BaseProcess, history: Path, epoch: int) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("placement", ["before_text", "after_text"])
+@pytest.mark.parametrize("placement", ["after_text", pytest.param("before_text", marks=pytest.mark.slow)])
 def test_killed_at_random_moments(
     tmp_path: Path, tiny_llm: Path, placement: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,8 +11,8 @@ from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_sc
 from mse.config import Classes, Config, Intensity, load_dataset
 from mse.errors import UserError
 from mse.score import score_table
+from tests.command_line import mse
 from tests.conftest import ROOT
-from tests.test_cli import mse
 
 RUN = Config(config_path=[ROOT / "config"])
 EMOTIONS = Classes(classes={"neutral": ["neutral"], "joy": ["joy"], "anger": ["anger"]})

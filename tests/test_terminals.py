@@ -98,7 +98,7 @@ def mse(commands: list[list[str | Path]], **environment: str) -> str:
     return run(MSE, json.dumps([[str(word) for word in command] for command in commands]), **environment)
 
 
-@pytest.mark.parametrize("terminal", ["Latin-1", "ASCII", "C locale"])
+@pytest.mark.parametrize("terminal", [pytest.param("Latin-1", marks=pytest.mark.slow), "ASCII", "C locale"])
 def test_corpora_are_shown(home: Path, tmp_path: Path, terminal: str) -> None:
     commands: list[list[str | Path]] = [
         ["corpus", "check", "home", "--config", home / "config.yaml"],
@@ -120,7 +120,9 @@ def test_json_stays_json(home: Path, tmp_path: Path) -> None:
     assert told["intact"] and any("语料" in file["path"] for file in told["files"])
 
 
-@pytest.mark.parametrize("terminal", LIMITED)
+@pytest.mark.parametrize(
+    "terminal", ["ASCII", "C locale", *(pytest.param(name, marks=pytest.mark.slow) for name in ("Latin-1", "Windows"))]
+)
 def test_helps_tables_and_lines_are_shown(terminal: str) -> None:
     assert "Recognise a shard's words with Whisper." in run(EVERY_HELP, **LIMITED[terminal])
     shown = run(PREDICT, **LIMITED[terminal])

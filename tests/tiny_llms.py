@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from mse.backbones.llm import FrozenLLM
+from tests.conftest import Shared
 
 SIZES = {
     "vocab_size": 258,
@@ -65,24 +67,19 @@ TEXTS = ["hello", "", "a much longer text"]
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Callable[[str], Path]:
+def tiny(shared: Shared, tiny_llm: Path) -> Callable[[str], Path]:
     """A folder with a tiny random LLM of an architecture, and the tokenizer of single bytes."""
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-    made: dict[str, Path] = {}
+    def make(kind: str, folder: Path) -> None:
+        torch.manual_seed(0)
+        config = CONFIG_MAPPING[kind](**SIZES | (ARCHITECTURES | EXPERTS)[kind])
+        model = AutoModelForCausalLM.from_config(config).bfloat16().float()  # values that both dtypes can hold
+        model.save_pretrained(folder)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(tiny_llm / name, folder)
 
-    def once(kind: str) -> Path:
-        if kind not in made:
-            made[kind] = tmp_path_factory.mktemp(kind)
-            torch.manual_seed(0)
-            config = CONFIG_MAPPING[kind](**SIZES | (ARCHITECTURES | EXPERTS)[kind])
-            model = AutoModelForCausalLM.from_config(config).bfloat16().float()  # values that both dtypes can hold
-            model.save_pretrained(made[kind])
-            for name in ("tokenizer.json", "tokenizer_config.json"):
-                shutil.copy(tiny_llm / name, made[kind])
-        return made[kind]
-
-    return once
+    return lambda kind: shared(kind, partial(make, kind))
 
 
 def pseudo_tokens(llm: FrozenLLM, count: int = 3) -> torch.Tensor:
