@@ -9,7 +9,7 @@ SPEECH_MODEL_THREADS = 2  # part of what makes numbers reproducible, as one thre
 STAGES = {
     "demo": 1,
     "manifest": 3,
-    "cut": 3,
+    "cut": 4,
     "import": 2,
     "segment": 4,
     "acoustic": 4,
