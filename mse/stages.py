@@ -13,7 +13,7 @@ STAGES = {
     "import": 2,
     "segment": 4,
     "acoustic": 4,
-    "facial": 4,
+    "facial": 5,
     "transcribe": 3,
     "quality": 4,
     "assemble": 5,
