@@ -143,32 +143,61 @@ def facial_shard(
         clips = read_facts(facts)
         if sorted(row.clip_id for row in clips) != sorted(shard.clip_ids):
             raise UserError(f"{facts}: not of the same clips as {segments}; delete both and run again")
-        description = Description(
-            dataset,
-            "facial",
-            "mediapipe-face",
-            extractor.feature_names,
-            extractor.rate_hz,
-            settings=settings.model_dump(),
-            versions=versions("mediapipe"),
-        )
-        sound = {clip_id: index for index, clip_id in enumerate(shard.clip_ids)}
-
-        def described() -> Iterator[Clip]:
-            for path, rows in groupby(clips, key=lambda row: row.media):
-                with ExitStack() as stack:
-                    reader = None
-                    for row in rows:
-                        if (clip := _unseen(row, description)) is None:
-                            reader = reader or stack.enter_context(
-                                VideoReader(Path(path), settings.rate_hz, settings.max_side_px, threads)
-                            )
-                            samples = shard[sound[row.clip_id]].values[:, 0]
-                            clip = _looked_at(row, reader, samples, extractor, description)
-                        yield clip
-
-        told = track(described(), f"facial {facts.stem}", len(clips))
+        description = facial_description(dataset, settings, extractor)
+        described = describe_faces(clips, shard, settings, extractor, description, threads)
+        told = track(described, f"facial {facts.stem}", len(clips))
         write_shard(out, description, not_all_failed(told, str(facts)))
+
+
+def facial_description(dataset: str, settings: FacialSettings, extractor: Any) -> Description:
+    """What a shard of facial features holds.
+
+    Args:
+        dataset: the corpus's name.
+        settings: of the extractor.
+        extractor: a FacialExtractor.
+    """
+    return Description(
+        dataset,
+        "facial",
+        "mediapipe-face",
+        extractor.feature_names,
+        extractor.rate_hz,
+        settings=settings.model_dump(),
+        versions=versions("mediapipe"),
+    )
+
+
+def describe_faces(
+    clips: Sequence[Facts],
+    sound: Shard,
+    settings: FacialSettings,
+    extractor: Any,
+    description: Description,
+    threads: int = 1,
+) -> Iterator[Clip]:
+    """Describe the face in each of some clips; those of one recording that follow each other decode it once.
+
+    Args:
+        clips: with the window to use.
+        sound: their PCM, and perhaps that of others.
+        settings: rate and size of pictures.
+        extractor: a FacialExtractor.
+        description: of what it makes.
+        threads: CPU threads that decode.
+    """
+    place = {clip_id: index for index, clip_id in enumerate(sound.clip_ids)}
+    for path, rows in groupby(clips, key=lambda row: row.media):
+        with ExitStack() as stack:
+            reader = None
+            for row in rows:
+                if (clip := _unseen(row, description)) is None:
+                    reader = reader or stack.enter_context(
+                        VideoReader(Path(path), settings.rate_hz, settings.max_side_px, threads)
+                    )
+                    samples = sound[place[row.clip_id]].values[:, 0]
+                    clip = _looked_at(row, reader, samples, extractor, description)
+                yield clip
 
 
 def _unseen(row: Facts, description: Description) -> Clip | None:

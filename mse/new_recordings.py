@@ -5,20 +5,16 @@ torch: the stages run in processes that start faster without.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from itertools import chain, count
-from multiprocessing import get_context
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from mse import progress
 from mse.config import (
     Cut,
     Extraction,
@@ -30,20 +26,28 @@ from mse.config import (
     acoustic_settings,
 )
 from mse.corpus import MANIFEST_COLUMNS, write_manifest
+from mse.cut_words import CutWords
 from mse.errors import UserError
+from mse.extract import not_all_failed
 from mse.fetch import model_folder
-from mse.progress import say
+from mse.progress import say, track
 from mse.quality import make_quality
 from mse.rows import read_shard
+from mse.segment import Facts, read_facts
 from mse.stages import SPEECH_MODEL_THREADS
+from mse.store import Clip, Description, Shard, write_shard
+from mse.utterances import number_utterances, read_utterances
+from mse.workers import PROCESSES, Workers, keep
 
 if TYPE_CHECKING:
+    from mse.features.speech import Recogniser
     from mse.pipeline import Pipeline
 
 SHARD = "0000"
 NAME = "new"  # of the corpus that the recordings make up
-PROCESSES = 2  # faces beside sound and words
-LAST_LINES = 5  # of a log
+LEAST_RUN_S, LEAST_SHARE = 3.0, 0.01  # of clips whose faces are one job: seconds, and share of all
+Row = tuple[str, str, float, float]  # clip_id, media, start_s and end_s of a recording or an utterance
+Run = Callable[..., "Future[Any]"]  # starts a job
 
 
 def shard_paths(folder: Path, pipeline: "Pipeline", modality: str) -> list[Path]:
@@ -54,6 +58,7 @@ def shard_paths(folder: Path, pipeline: "Pipeline", modality: str) -> list[Path]
 
 
 def extract(
+    workers: Workers,
     recordings: Sequence[Path],
     folder: Path,
     pipeline: "Pipeline",
@@ -66,6 +71,7 @@ def extract(
     """Cut, describe and transcribe recordings as the clips were that an adapter was trained on.
 
     Args:
+        workers: do the work.
         recordings: media files.
         folder: to fill, new or empty; laid out as work/CORPUS.
         pipeline: what the adapter must be given.
@@ -81,14 +87,16 @@ def extract(
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"{folder}: holds other things, which would be lost; name another folder, or empty this one")
     at_sentences = cut is not None and cut.at == "sentences"
-    _require_models(pipeline.extractors(transcribe.model if pipeline.reads_text or at_sentences else ""), models)
-    noted = pipeline.extraction or Extraction()
+    needs_whisper = at_sentences or pipeline.reads_text
+    _require_models(pipeline.extractors(transcribe.model if needs_whisper else ""), models)
+    noted, folder = pipeline.extraction or Extraction(), folder.absolute()
+    whisper = _Whisper(transcribe, model_folder(transcribe.model, models).absolute(), pipeline.language)
     sound, facts = folder / "segments" / f"{SHARD}.h5", folder / "segments" / f"{SHARD}.csv"
-    with _workers(folder / "extraction.log") as run:
+    with workers.jobs(folder / "extraction.log") as run:
         rows = [(name, str(path), np.nan, np.nan) for name, path in zip(_names(recordings), recordings, strict=True)]
         if cut:
             say(f"looking for utterances in {len(rows)} recordings")
-            rows = run(_cut, rows, folder, cut, transcribe, pipeline.language, models, audio_track).result()
+            rows = _cut_all(run, rows, folder, cut, whisper if at_sentences else None, audio_track)
         table = pd.DataFrame(rows, columns=["clip_id", "media", "start_s", "end_s"])
         table = table.assign(split="test", speaker="", text="", label="", shard=SHARD)
         nobody = pd.DataFrame({"clip_id": [], "reason": []})
@@ -97,13 +105,14 @@ def extract(
         run(_segment, folder / "manifest.csv", sound, facts, segment).result()
         say("sound cut")
         jobs = {}
-        if pipeline.facial:
-            jobs["faces"] = run(_facial, facts, sound, folder, pipeline.facial.settings, models)
-        if pipeline.reads_text:
-            jobs["words"] = run(_transcribe, sound, folder, pipeline.language, transcribe, models)
         for name, made in pipeline.acoustic.items():
-            jobs[f"sound by {name}"] = run(_acoustic, sound, folder, name, made.settings, models, device)
-        say(f"describing {', '.join(jobs)}")
+            jobs[f"sound by {name}"] = run(_acoustic, sound, folder, name, made.settings, models.absolute(), device)
+        if pipeline.reads_text:
+            jobs["words"] = run(_transcribe, sound, folder, None if at_sentences else whisper)
+        say(f"describing {', '.join([*(['faces'] if pipeline.facial else []), *jobs])}")
+        if pipeline.facial:
+            _describe_faces(run, facts, sound, folder, pipeline.facial.settings, models.absolute())
+            say("faces described")
         for what, job in jobs.items():
             job.result()
             say(f"{what} described" if what != "words" else "words recognised")
@@ -121,34 +130,6 @@ def _require_models(names: Sequence[str], models: Path) -> None:
         raise UserError(f"not in {models}: {', '.join(missing)}; `mse fetch {' '.join(missing)}` gets what is missing")
 
 
-@contextmanager
-def _workers(log: Path) -> Iterator[Callable[..., "Future[Any]"]]:
-    """Processes that do one stage after another; what their libraries say goes to a log."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # as Snakemake has it for these stages
-    # Spawned: MediaPipe's and torch's threads do not survive a fork.
-    pool = ProcessPoolExecutor(PROCESSES, get_context("spawn"), _apart, (log, progress.SharedTerminal()))
-    try:
-        yield pool.submit
-    except BrokenProcessPool as e:
-        said = log.read_text(errors="replace").splitlines()[-LAST_LINES:] if log.is_file() else []
-        told = "a process that extracts was ended from outside, perhaps for want of memory; try fewer recordings"
-        raise UserError("\n".join([told, *said])) from e
-    finally:
-        pool.shutdown(cancel_futures=True)
-        os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
-
-
-def _apart(log: Path, terminal: progress.SharedTerminal) -> None:
-    """Progress goes to the terminal, what libraries write to standard error to a log."""
-    progress.take_terminal(terminal)
-    progress.bars = False
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(handle, progress.STDERR)
-    os.close(handle)
-
-
 def _names(recordings: Sequence[Path]) -> list[str]:
     """A name for each recording: that of its file, with a number where two are alike."""
     names: dict[str, None] = {}  # in order
@@ -161,36 +142,38 @@ def _names(recordings: Sequence[Path]) -> list[str]:
     return list(names)
 
 
-def _cut(
-    rows: Sequence[tuple[str, str, float, float]],
+def _cut_all(
+    run: Run,
+    rows: Sequence[Row],
     folder: Path,
     cut: Cut,
-    transcribe: TranscribeSettings,
-    language: str,
-    models: Path,
+    whisper: "_Whisper | None",
     audio_track: int | None,
-) -> list[tuple[str, str, float, float]]:
-    from mse.features.speech import Recogniser
-    from mse.rows import Window
-    from mse.utterances import cut_shard, read_utterances
-
-    recognise = (
-        Recogniser(transcribe, model_folder(transcribe.model, models), language) if cut.at == "sentences" else None
-    )
-    cut_shard([Window(*row, SHARD) for row in rows], folder / "utterances.csv", cut, recognise, audio_track)
-    found = read_utterances(folder / "utterances.csv")
-    media_of = {name: media for name, media, _, _ in rows}
+) -> list[Row]:
+    """The utterances of recordings, each recording a job; one without any is an utterance as a whole."""
+    tables = [folder / "recordings" / f"{number:04d}.csv" for number in range(len(rows))]
+    jobs = [run(_cut, row, out, cut, whisper, audio_track) for row, out in zip(rows, tables, strict=True)]
     utterances, whole = [], 0
-    for name, spans in found.groupby("recording", sort=False):
-        times = spans.dropna(subset=["start_s"])
-        for message in spans["message"][spans["start_s"].isna()]:
+    for (_, media, _, _), job, path in zip(rows, jobs, tables, strict=True):
+        job.result()
+        found = read_utterances(path)
+        times = found.dropna(subset=["start_s"])
+        for message in found["message"][found["start_s"].isna()]:
             say(message if len(times) else f"{message}; taken as one utterance")
         whole += times.empty
         # All are numbered, so that no two recordings can make the same name.
-        for number, row in enumerate((spans if times.empty else times).itertuples(), 1):
-            utterances.append((f"{name}_{number:04d}", media_of[str(name)], row.start_s, row.end_s))
+        spans = found if times.empty else times
+        names = number_utterances(spans)
+        utterances += list(zip(names, repeat(media), spans["start_s"], spans["end_s"]))
     say(f"{len(utterances) - whole} utterances in {len(rows) - whole} recordings")
     return utterances
+
+
+def _cut(row: Row, out: Path, cut: Cut, whisper: "_Whisper | None", audio_track: int | None) -> None:
+    from mse.rows import Window
+    from mse.utterances import cut_shard
+
+    cut_shard([Window(*row, SHARD)], out, cut, whisper.loaded() if whisper else None, audio_track)
 
 
 def _segment(manifest: Path, sound: Path, facts: Path, settings: SegmentSettings) -> None:
@@ -208,19 +191,86 @@ def _acoustic(sound: Path, folder: Path, name: str, said: Mapping[str, Any], mod
     acoustic_shard(sound, folder / "features" / "acoustic" / name / f"{SHARD}.h5", settings, model, device, threads)
 
 
-def _facial(facts: Path, sound: Path, folder: Path, said: Mapping[str, Any], models: Path) -> None:
-    from mse.extract import facial_shard
-
+def _describe_faces(run: Run, facts: Path, sound: Path, folder: Path, said: Mapping[str, Any], models: Path) -> None:
+    """Write the shard of facial features; runs of clips are jobs, so that all processes have work to the end."""
     settings = FacialSettings.model_validate(said)
     model = models / "face_landmarker" / "face_landmarker.task"
-    facial_shard(facts, sound, folder / "features" / "facial" / f"{SHARD}.h5", NAME, settings, model)
+    clips = read_facts(facts)
+    jobs = [run(_faces, clips[first:last], sound, settings, model) for first, last in share_out(clips)]
+    description = run(_facial_description, settings, model)
+
+    def described() -> Iterator[Clip]:
+        for job in jobs:
+            yield from job.result()
+
+    told = track(described(), "faces", len(clips))
+    out = folder / "features" / "facial" / f"{SHARD}.h5"
+    write_shard(out, description.result(), not_all_failed(told, str(facts)))
 
 
-def _transcribe(sound: Path, folder: Path, language: str, settings: TranscribeSettings, models: Path) -> None:
-    from mse.transcribe import transcribe_shard
+def share_out(clips: Sequence[Facts]) -> list[tuple[int, int]]:
+    """Runs of neighbouring clips, as their first and the one after their last; long ones first, short ones at the end.
+
+    Each takes a share of what is left, so that no process waits long for another.
+    """
+    lengths_s = [clip.duration_s for clip in clips]
+    least_s = max(LEAST_RUN_S, sum(lengths_s) * LEAST_SHARE)
+    runs, first = [], 0
+    while first < len(clips):
+        wanted_s, last = max(least_s, sum(lengths_s[first:]) / (2 * PROCESSES)), first
+        while last < len(clips) and sum(lengths_s[first:last]) < wanted_s:
+            last += 1
+        runs.append((first, last))
+        first = last
+    return runs
+
+
+def _faces(clips: Sequence[Facts], sound: Path, settings: FacialSettings, model: Path) -> list[Clip]:
+    from mse.extract import describe_faces, facial_description
+
+    extractor = _facial_extractor(settings, model)
+    with Shard(sound) as shard:
+        return list(describe_faces(clips, shard, settings, extractor, facial_description(NAME, settings, extractor)))
+
+
+def _facial_description(settings: FacialSettings, model: Path) -> Description:
+    from mse.extract import facial_description
+
+    return facial_description(NAME, settings, _facial_extractor(settings, model))
+
+
+def _facial_extractor(settings: FacialSettings, model: Path) -> Any:
+    from mse.features.facial import FacialExtractor
+
+    return keep("face landmarker", (settings, model), lambda: FacialExtractor(settings, model))
+
+
+@dataclass(frozen=True)
+class _Whisper:
+    """A recogniser of words, for a process to load."""
+
+    settings: TranscribeSettings
+    model: Path
+    language: str
+
+    def loaded(self) -> "Recogniser":
+        from mse.features.speech import Recogniser
+
+        return keep("Whisper", self, lambda: Recogniser(self.settings, self.model, self.language))
+
+
+def _transcribe(sound: Path, folder: Path, whisper: _Whisper | None) -> None:
+    """The words of clips; without a recogniser those that were recognised when recordings were cut."""
+    from mse.transcribe import write_transcripts
 
     out = folder / "transcripts" / f"{SHARD}.csv"
-    transcribe_shard(sound, out, language, settings, model_folder(settings.model, models))
+    if whisper:
+        recognise = whisper.loaded()
+        write_transcripts(sound, out, lambda clip: recognise(clip.values[:, 0]))
+        return
+    found = [read_utterances(path).dropna(subset=["start_s"]) for path in sorted((folder / "recordings").glob("*.csv"))]
+    table = pd.concat([table for table in found if len(table)] or found)
+    write_transcripts(sound, out, CutWords(table.assign(clip_id=number_utterances(table)), folder))
 
 
 def _judge(folder: Path, pipeline: "Pipeline", facts: Path, limits: QualitySettings) -> None:

@@ -8,19 +8,19 @@ predictor("talk.mp4")
 
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from mse.adapter import AdapterConfig, MSEAdapter
+from mse.adapter.llm import check_llm
 from mse.adapter.model import CONFIG_NAME
-from mse.answer import answer
-from mse.backbones.llm import FrozenLLM
 from mse.backbones.places import MODELS
 from mse.config import Backbone, Classes, Cut, Decoding, Intensity, TrainSettings, TranscribeSettings
 from mse.corpus.sources import walk
@@ -31,10 +31,12 @@ from mse.media_types import describe_skipped, is_medium, is_utf8
 from mse.new_clips import NewClips
 from mse.new_recordings import extract
 from mse.pipeline import PIPELINE_NAME, Pipeline, read_pipeline
-from mse.predictions import check_llm, shown_label
 from mse.progress import say
-from mse.ready import load_llm, reproducible
 from mse.share import adapter_folder
+from mse.workers import Workers
+
+if TYPE_CHECKING:
+    from mse.backbones.llm import FrozenLLM
 
 LEADING = ["clip_id", "recording", "start_s", "end_s", "text", "prediction"]
 UTTERANCES = Cut(at="sentences")
@@ -65,6 +67,9 @@ class Predictor:
         models: folder of all fetched models.
         transcribe: how words are recognised; None: as in training, or by a Whisper model for its language.
         device: auto, cpu or cuda.
+        workers: extract from recordings; None: its own, which start with the first recording.
+
+    The LLM and the processes that extract stay for further calls, until `close` or the end of a `with` block.
 
     Raises:
         UserError: the folder is no adapter that knows how to extract features, or the LLM is missing or another.
@@ -77,6 +82,7 @@ class Predictor:
         models: Path = MODELS,
         transcribe: TranscribeSettings | None = None,
         device: str | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self.folder, self.models = adapter_folder(adapter, models), models
         self.adapter = MSEAdapter.from_pretrained(self.folder)
@@ -94,6 +100,7 @@ class Predictor:
         self.settings = trained.model_copy(update={"device": device} if device else {})
         self.transcribe = transcribe or self.pipeline.transcribe
         self.labels = label_text(self.pipeline.task, backbone.explicit_plus)
+        self.workers = workers or Workers()
         self._llm: FrozenLLM | None = None
 
     def __call__(
@@ -131,10 +138,13 @@ class Predictor:
         chosen = (noted.cut or UTTERANCES) if cut == "as trained" else cut
         with ExitStack() as stack:
             folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mse-")))
+            loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self._loaded)  # beside the extraction
+            device = self.settings.device
             extract(
-                paths, folder, self.pipeline, self.transcribe, chosen, self.models, self.settings.device, audio_track
+                self.workers, paths, folder, self.pipeline, self.transcribe, chosen, self.models, device, audio_track
             )
             clips = NewClips(folder, self.pipeline)
+            loading.result()
         return self._answered(clips, _times(clips))
 
     def texts(self, texts: str | Sequence[str]) -> pd.DataFrame:
@@ -145,14 +155,15 @@ class Predictor:
         """
         if not self.pipeline.reads_text:
             raise UserError(f"{self.folder}: trained on clips without text; it can tell nothing of texts")
-        widths = self.adapter.config.acoustic_width, self.adapter.config.facial_width
-        every = [texts] if isinstance(texts, str) else list(texts)
-        clips = _Texts(self.pipeline.preamble, self.pipeline.prompt, every, widths)
-        use = "partial" if any(widths) else "full"
-        return self._answered(clips, pd.DataFrame({"use": [use] * len(every), "message": ""}))
+        clips = self._texts([texts] if isinstance(texts, str) else texts)
+        use = "partial" if any(clips.widths) else "full"
+        return self._answered(clips, pd.DataFrame({"use": [use] * len(clips.texts), "message": ""}))
 
     def _answered(self, clips: Clips, table: pd.DataFrame) -> pd.DataFrame:
         """The table with texts and predictions; of clips that can't be used there is none."""
+        from mse.answer import answer
+        from mse.predictions import shown_label
+
         task = self.pipeline.task
         legal = self.labels.legal()
         names = [f"p_{name}" for name in (task.names if isinstance(task, Classes) else legal)]
@@ -162,9 +173,8 @@ class Predictor:
         table = table.assign(text=clips.texts)
         if usable:
             asked: set[Decoding] = {self.settings.decoding, "expected"}
-            answers = answer(
-                clips, usable, self._loaded(clips), self.adapter, self.labels, task, self.settings.batch_size, asked
-            )
+            llm = self._loaded()
+            answers = answer(clips, usable, llm, self.adapter, self.labels, task, self.settings.batch_size, asked)
             shares, chosen = answers.probabilities, answers.predictions[self.settings.decoding]
             assert shares is not None  # `expected` needs them
             found["prediction"] = [shown_label(value, task) for value in chosen.round(4)]
@@ -174,7 +184,7 @@ class Predictor:
             else:
                 of_chosen = shares[np.arange(len(chosen)), np.nan_to_num(chosen).astype(int)]
                 found["confidence"] = np.where(np.isnan(chosen), np.nan, of_chosen).round(4)
-            cut = self._loaded(clips).words.cuts([clips.texts[index] for index in usable])
+            cut = llm.words.cuts([clips.texts[index] for index in usable])
             for index, long, value, said in zip(usable, cut, chosen, answers.texts, strict=True):
                 read = f"only the first {self.settings.max_text_tokens} tokens of its text are read" if long else ""
                 illegal = f"answered {said!r}, no legal label" if np.isnan(value) else ""
@@ -183,16 +193,33 @@ class Predictor:
         order = [name for name in LEADING if name in table]
         return table[[*order, *sure, *(name for name in table if name not in {*order, *sure, *names}), *names]]
 
-    def _loaded(self, clips: Clips) -> FrozenLLM:
+    def _loaded(self) -> "FrozenLLM":
         if self._llm is None:
+            from mse.ready import load_llm, reproducible
+
             reproducible(self.settings.threads)
             shape = self.adapter.config.settings
             say(f"loading {self.pipeline.llm}")
+            unknown = self._texts([])
             self._llm = load_llm(
-                self.llm_folder, self.pipeline.backbone, clips, self.labels, self.settings, shape, training=False
+                self.llm_folder, self.pipeline.backbone, unknown, self.labels, self.settings, shape, training=False
             )
             self.adapter.to(self._llm.device)
         return self._llm
+
+    def _texts(self, texts: Sequence[str]) -> _Texts:
+        widths = self.adapter.config.acoustic_width, self.adapter.config.facial_width
+        return _Texts(self.pipeline.preamble, self.pipeline.prompt, list(texts), widths)
+
+    def close(self) -> None:
+        """End the processes that extract; a further recording starts new ones."""
+        self.workers.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _check_together(config: AdapterConfig, pipeline: Pipeline, folder: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mse.adapter import MSEAdapter
+from mse.adapter.llm import check_llm
 from mse.answer import DECODINGS, Values, answer
 from mse.atomic import replacing
 from mse.backbones.llm import FrozenLLM
@@ -14,7 +15,6 @@ from mse.config import Backbone, Classes, Intensity, Task, TrainSettings
 from mse.corpus.build import label_value
 from mse.data import ClipDataset, task_of
 from mse.errors import UserError
-from mse.fetch import source_of
 from mse.labels import label_text
 from mse.progress import say
 from mse.ready import load_llm, reproducible
@@ -151,27 +151,6 @@ def check_features(adapter: MSEAdapter, dataset: ClipDataset, folder: Path) -> N
             raise UserError(
                 f"{folder}: reads {width} {modality} features of a frame, but {dataset.path} has "
                 f"{dataset.widths[modality]}; an adapter reads the features that it was trained on alone"
-            )
-
-
-def check_llm(adapter: MSEAdapter, llm_folder: Path, backbone: Backbone, folder: Path) -> None:
-    """Refuse an LLM that is another, or reads or writes otherwise, than the one that the adapter knows.
-
-    Raises:
-        UserError: checksums of the weights, dtype, quantisation, a mark or the style of answers differ.
-    """
-    for key, trained in adapter.config.reading.items():  # an imported adapter does not know
-        if backbone.reading.get(key) != trained:
-            raise UserError(
-                f"{folder}: trained with {key} = {trained!r} (backbone {adapter.config.backbone}), but the "
-                f"backbone's YAML now says {backbone.reading.get(key)!r}; set it back, or train anew"
-            )
-    now = source_of(llm_folder)
-    for key in ("sha256", "files"):  # of a converted checkpoint, and of a model fetched by name
-        if key in adapter.config.llm_source and now.get(key) != adapter.config.llm_source[key]:
-            raise UserError(
-                f"{folder}: trained with other weights than those in {llm_folder} (their checksums differ); "
-                "give the LLM that it was trained with, or train anew"
             )
 
 

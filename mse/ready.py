@@ -43,7 +43,8 @@ def load_llm(
     """
     device = chosen_device(settings.device)
     words = wording(folder, backbone, dataset, labels, settings, adapter)
-    say(words.described(dataset.texts, reads_at_most(load_config(folder))))
+    if dataset.texts:  # else they are not known yet
+        say(words.described(dataset.texts, reads_at_most(load_config(folder))))
     recompute = training and settings.gradient_checkpointing
     limit = 1e9 * settings.text_cache_gb if training else 0.0
     tokens = words.longest_step if training else words.longest_context

@@ -9,11 +9,11 @@ SPEECH_MODEL_THREADS = 2  # part of what makes numbers reproducible, as one thre
 STAGES = {
     "demo": 1,
     "manifest": 3,
-    "cut": 3,
+    "cut": 4,
     "import": 2,
     "segment": 4,
     "acoustic": 4,
-    "facial": 4,
+    "facial": 5,
     "transcribe": 3,
     "quality": 4,
     "assemble": 5,

@@ -9,8 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -51,9 +49,20 @@ def transcribe_shard(
         threads: CPU threads.
     """
     recognise = Recogniser(settings, model, language, threads)
+    write_transcripts(segments, out, lambda clip: recognise(clip.values[:, 0]))
+
+
+def write_transcripts(segments: Path, out: Path, said: Callable[[Clip], Transcript]) -> None:
+    """Write the table of `transcribe_shard`.
+
+    Args:
+        segments: as there.
+        out: likewise.
+        said: tells what was said in a clip.
+    """
     with Shard(segments) as shard:
         shard.require("sound")
-        rows = [transcript_row(clip, recognise) for clip in track(shard, f"transcribe {segments.stem}", len(shard))]
+        rows = [transcript_row(clip, said) for clip in track(shard, f"transcribe {segments.stem}", len(shard))]
     refuse_all_failed(((Status[row["status"]], row["message"]) for row in rows), str(segments))
     with replacing(out) as partial:
         pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False)
@@ -81,18 +90,18 @@ def read_transcripts(path: Path) -> pd.DataFrame:
     return table
 
 
-def transcript_row(clip: Clip, recognise: Callable[[npt.NDArray[np.int16]], Transcript]) -> dict[str, Any]:
+def transcript_row(clip: Clip, recognise: Callable[[Clip], Transcript]) -> dict[str, Any]:
     """A clip's row of the table.
 
     Args:
         clip: its sound as PCM, shape (N, 1), or why there is none.
-        recognise: such as a Recogniser.
+        recognise: tells what was said in it.
     """
     row: dict[str, Any] = {"clip_id": clip.clip_id, "status": clip.status.name, "message": clip.message, "text": ""}
     if not clip.status.usable:
         return row
     try:
-        said = recognise(clip.values[:, 0])
+        said = recognise(clip)
     except Exception as e:  # whatever the recogniser stumbles over, the other clips of the shard are not to blame
         return row | {"status": Status.failed.name, "message": f"speech recognition failed: {describe_error(e)}"}
     notes = [clip.message, said.note]

@@ -16,7 +16,9 @@ from mse.audio import AudioReader
 from mse.config import Cut, Dataset
 from mse.corpus import Corpus, read_excluded, read_manifest, shard_files
 from mse.corpus.manifest import deal
-from mse.errors import describe_error
+from mse.cut_words import COLUMNS, CutWords, divide, words_row
+from mse.errors import UserError, describe_error
+from mse.features.speech import Transcript
 from mse.features.voice_activity import FRAME_S, SPEECH, speech_probability
 from mse.progress import track
 from mse.rows import Window
@@ -29,6 +31,7 @@ LOST_S = 1.0  # audio that ends this much before its recording is reported
 SILENCE = 0.35  # speech ends below this probability
 SENTENCE_ENDS = tuple(".?!\u2026\u3002\uff1f\uff01")  # the latter three in Chinese
 
+TIMES = ("recording", "start_s", "end_s", "message")
 Span = tuple[float, float]  # start and end (seconds)
 Words = Sequence[tuple[str, float, float]]  # each word with its start and end (seconds)
 
@@ -44,8 +47,9 @@ def cut_shard(
 
     Args:
         recordings: clips that are whole recordings.
-        out: CSV with recording (its clip_id), start_s, end_s and message: a row an utterance, and where there is none,
-            or something could not be read or recognised, a row without times that says why.
+        out: CSV with recording (its clip_id), start_s, end_s and message, and, of recordings cut at sentences, what was
+            recognised: status, text, language, confidence and words (mse.cut_words). A row an utterance, and where
+            there is none, or something could not be read or recognised, a row without times that says why.
         settings: where to cut.
         recognise: from samples to a Transcript (mse.features.speech); needed to cut at sentences.
         audio_track: which of a recording's audio tracks, from 1; None for the default one.
@@ -58,25 +62,46 @@ def cut_shard(
     for row in track(recordings, f"cut {out.stem}", len(recordings), "recordings"):
         sound = _Decoding(Path(row.media), audio_track)
         spans, notes = _find_speech(sound, settings)
+        said: Sequence[Transcript | Exception | None] = [None] * len(spans)
         if settings.at == "sentences" and spans:
             assert recognise is not None
-            spans, tried = _cut_at_sentences(sound, spans, settings.min_s, recognise)
+            spans, said, tried = _cut_at_sentences(sound, spans, settings.min_s, recognise)
             recognised += tried
             notes += dict.fromkeys(message for _, message in tried if message)
-        times = [(round(start_s, 3), round(end_s, 3)) for start_s, end_s in spans]
-        rows += [{"recording": row.clip_id, "start_s": a, "end_s": b} for a, b in times if a < b]
+        for (start_s, end_s), words in zip(spans, said, strict=True):
+            times = {"start_s": round(start_s, 3), "end_s": round(end_s, 3)}
+            if times["start_s"] < times["end_s"]:
+                rows.append({"recording": row.clip_id, **times, **(words_row(words) if words else {})})
         if notes:
             rows.append({"recording": row.clip_id, "message": "; ".join(notes)})
     refuse_all_failed(recognised, str(out))
     with replacing(out) as partial:
-        pd.DataFrame(rows, columns=["recording", "start_s", "end_s", "message"]).to_csv(partial, index=False)
+        pd.DataFrame(rows, columns=[*TIMES, *COLUMNS]).to_csv(partial, index=False)
 
 
 def read_utterances(path: Path) -> pd.DataFrame:
     """Read the table that `cut_shard` writes."""
-    return read_table(
-        path, ("recording", "message"), ("start_s", "end_s"), "mse cut", required=("start_s", "end_s", "message")
-    )
+    texts = ("recording", "message", *(column for column in COLUMNS if column != "confidence"))
+    return read_table(path, texts, ("start_s", "end_s", "confidence"), "mse cut", required=TIMES)
+
+
+def read_cut_words(folder: Path) -> CutWords:
+    """Read the words of all utterances of a corpus, by the names that these have as its clips.
+
+    Args:
+        folder: as for `read_cut_corpus`.
+    """
+    found = _read_all(folder).dropna(subset=["start_s"])
+    return CutWords(found.assign(clip_id=number_utterances(found)), folder)
+
+
+def _read_all(folder: Path) -> pd.DataFrame:
+    return pd.concat([read_utterances(path) for path in shard_files(folder / "manifest.csv", folder, ".csv")])
+
+
+def number_utterances(table: pd.DataFrame) -> pd.Series:
+    """Names of utterances as clips: that of the recording, and a number in the order of the table."""
+    return table["recording"] + (table.groupby("recording").cumcount() + 1).map("_{:04d}".format).astype(str)
 
 
 class _Decoding:
@@ -144,9 +169,14 @@ def _find_speech(sound: _Decoding, settings: Cut) -> tuple[list[Span], list[str]
 
 def _cut_at_sentences(
     sound: _Decoding, spans: Sequence[Span], min_s: float, recognise: Callable[..., Any]
-) -> tuple[list[Span], list[tuple[Status, str]]]:
-    """Cut spans where a sentence ends; one that can't be recognised stays as it is. Also what became of each."""
+) -> tuple[list[Span], list[Transcript | Exception], list[tuple[Status, str]]]:
+    """Cut spans where a sentence ends; one that can't be recognised stays as it is.
+
+    Returns:
+        the parts, what was recognised in each, and what became of each span.
+    """
     parts: list[Span] = []
+    words: list[Transcript | Exception] = []
     found: list[tuple[Status, str]] = []
     with contextlib.closing(sound.blocks()) as blocks:
         windows = SoundWindows(blocks, 0.0)
@@ -157,10 +187,13 @@ def _cut_at_sentences(
                 reason = f"{sound.path}: cut at pauses alone: speech recognition failed: {describe_error(e)}"
                 found.append((Status.failed, reason))
                 parts.append(span)
+                words.append(UserError(describe_error(e)))
                 continue
             found.append((Status.ok, ""))
-            parts += at_sentences(span, [(word.text, word.start_s, word.end_s) for word in said.words], min_s)
-    return parts, found
+            of_span = at_sentences(span, [(word.text, word.start_s, word.end_s) for word in said.words], min_s)
+            parts += of_span
+            words += divide(said, [start_s - span[0] for start_s, _ in of_span])
+    return parts, words, found
 
 
 def speech_spans(speech: npt.NDArray[np.float32], settings: Cut) -> list[Span]:
@@ -247,15 +280,16 @@ def read_cut_corpus(dataset: Dataset, folder: Path) -> Corpus:
         folder: holds manifest.csv and excluded.csv of the recordings, and `cut_shard`'s table of each shard.
     """
     recordings = read_manifest(folder / "manifest.csv")
-    table = pd.concat([read_utterances(path) for path in shard_files(folder / "manifest.csv", folder, ".csv")])
+    table = _read_all(folder)
     found = table.dropna(subset=["start_s"]).rename(columns={"recording": "clip_id"})
     clips = recordings.drop(columns=["start_s", "end_s"]).merge(
         found[["clip_id", "start_s", "end_s"]], on="clip_id", how="left"
     )
-    numbered = clips["clip_id"] + (clips.groupby("clip_id").cumcount() + 1).map("_{:04d}".format).astype(str)
+    numbered = number_utterances(clips.rename(columns={"clip_id": "recording"}))
     cut = clips["start_s"].notna()
     # A whole recording keeps its name, unless it is called as an utterance of another.
     clips["clip_id"] = numbered.where(cut | clips["clip_id"].isin(numbered[cut]), clips["clip_id"])
     clips["shard"] = deal(clips["media"], dataset.shard_clips)
-    notes = [f"{row.recording}: {row.message}" for row in table.itertuples() if row.message]
+    of_recordings = table[table["start_s"].isna() & (table["message"] != "")]
+    notes = [f"{row.recording}: {row.message}" for row in of_recordings.itertuples()]
     return Corpus(clips[recordings.columns], read_excluded(folder / "manifest.csv"), notes)

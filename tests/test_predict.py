@@ -1,6 +1,7 @@
 """New recordings through a trained adapter: the workflow's numbers to the bit, in every form that can be written."""
 
 import json
+import multiprocessing
 import re
 import shutil
 import subprocess
@@ -149,6 +150,25 @@ def test_recordings_are_cut_into_utterances(trained: Path, predictor: Predictor,
     assert [cue[0] for cue in cues] == [str(n + 1) for n in range(len(table))]
     assert re.fullmatch(r".+ \[[+-]\d\.\d\]", cues[0][3])
     assert (tmp_path / "talk.vtt").read_text().startswith("WEBVTT\n\n00:00:")
+
+
+def test_a_second_recording_starts_nothing(trained: Path, tmp_path: Path) -> None:
+    """The same processes extract it, none loads a model that it has loaded already, and the LLM is the same."""
+    with Predictor(trained / "adapter", models=trained / "resources/models") as predictor:
+        folders = [tmp_path / f"{number}" for number in range(3)]
+        tables, processes, llms = [], [], []
+        for folder in folders:
+            tables.append(predictor(trained / "talk.mp4", keep=folder))
+            processes.append(sorted(child.pid for child in multiprocessing.active_children()))
+            llms.append(predictor._llm)
+        assert len(processes[0]) == 2 and processes[0] == processes[1] == processes[2]
+        assert llms[0] is llms[1] is llms[2] is not None
+        loaded = [line for folder in folders for line in (folder / "extraction.log").read_text().splitlines()
+                  if " loads: " in line]  # fmt: skip
+        assert any("face landmarker" in line for line in loaded) and len(loaded) == len(set(loaded))
+        timeless = [table.drop(columns=["use"]) for table in tables]
+        pd.testing.assert_frame_equal(timeless[0], timeless[1])
+    assert not multiprocessing.active_children()
 
 
 def test_sound_alone_texts_alone_and_what_can_not_be_read(trained: Path, predictor: Predictor, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Libraries that the subcommands need are imported inside them, so that `mse --hel
 """
 
 import io
+import os
 import sys
 
 from mse.cli import bench, browse, corpus, features, model, predict, provenance, results, show
@@ -18,6 +19,8 @@ def main() -> None:
     """Run the command line; a UserError is shown as one message, without a traceback."""
     accept_all_characters()
     claim_terminal()
+    # Threads that wait for each other leave the processors to other jobs; else they count in circles meanwhile.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except UserError as e:

@@ -115,12 +115,23 @@ def transcribe(
     language: Annotated[str, typer.Option(help="What is spoken, as an ISO 639-1 code, or auto.")] = "en",
     models: ModelsFolder = Path("resources/models"),
     threads: Threads = 1,
+    recordings: Annotated[
+        Path | None,
+        typer.Option(help="Folder made by `mse cut` at sentences: its words are taken, nothing is recognised again."),
+    ] = None,
     settings: Settings = None,
 ) -> None:
-    """Recognise a shard's words with Whisper."""
+    """Recognise a shard's words with Whisper, or take those that were recognised when recordings were cut."""
+    from mse.corpus import shard_files
     from mse.fetch import model_folder
-    from mse.transcribe import transcribe_shard
+    from mse.transcribe import transcribe_shard, write_transcripts
+    from mse.utterances import read_cut_words
 
+    if recordings:
+        tables = shard_files(recordings / "manifest.csv", recordings, ".csv")
+        with made("transcribe", [out], inputs=[segments, *tables]):
+            write_transcripts(segments, out, read_cut_words(recordings))
+        return
     chosen = config.settings(config.TranscribeSettings, settings)
     model, said = model_folder(chosen.model, models), {"transcribe": chosen, "language": language, "threads": threads}
     with made("transcribe", [out], inputs=[segments], sources=said_files(settings), models=[model], settings=said):

@@ -10,6 +10,7 @@ from mse import config
 from mse.cli.options import MODEL, AudioTrack, ModelsFolder, app
 from mse.errors import UserError
 from mse.progress import say
+from mse.workers import Workers
 
 
 @app.command(rich_help_panel=MODEL)
@@ -45,25 +46,28 @@ def predict(
     _refuse(bool(recordings), bool(text), bool(keep or plot or whole or cut), whole and bool(cut))
     words = config.settings(config.TranscribeSettings, transcribe) if transcribe else None
     say("starting")  # the libraries take seconds
-    from mse.atomic import require_place
-    from mse.plots.timeline import require_timeline, timeline
-    from mse.predict import Predictor, media_in
-    from mse.told import require_known, write
+    with Workers() as workers:
+        if recordings:
+            workers.start()
+        from mse.atomic import require_place
+        from mse.plots.timeline import require_timeline, timeline
+        from mse.predict import Predictor, media_in
+        from mse.told import require_known, write
 
-    files = media_in(recordings or [])
-    for path in out or []:
-        require_known(path, len(files))
-    if plot:
-        require_timeline(plot, len(files))
-    for path in [*(out or []), *([plot] if plot else [])]:
-        require_place(path)
-    predictor = Predictor(adapter, llm, models, words, device)
-    if text:
-        table = predictor.texts(text)
-    elif whole or cut:
-        table = predictor(files, None if whole else config.settings(config.Cut, cut), keep, audio_track)
-    else:
-        table = predictor(files, keep=keep, audio_track=audio_track)
+        files = media_in(recordings or [])
+        for path in out or []:
+            require_known(path, len(files))
+        if plot:
+            require_timeline(plot, len(files))
+        for path in [*(out or []), *([plot] if plot else [])]:
+            require_place(path)
+        predictor = Predictor(adapter, llm, models, words, device, workers)
+        if text:
+            table = predictor.texts(text)
+        elif whole or cut:
+            table = predictor(files, None if whole else config.settings(config.Cut, cut), keep, audio_track)
+        else:
+            table = predictor(files, keep=keep, audio_track=audio_track)
     _show(table, predictor.pipeline.task)
     for path in out or []:
         write(table, predictor.pipeline.task, path)

@@ -186,8 +186,14 @@ class FaceFinder:
         self._clock = 0  # times must rise over all clips, in thousandths of a picture
         self.forget()
 
-    def forget(self) -> None:
-        """What comes next is another clip."""
+    def forget(self, follow_all: bool = True) -> None:
+        """What comes next is another clip.
+
+        Args:
+            follow_all: find all faces in each picture. Else those beside the most prominent one are found only as often
+                as parts of a picture are looked at, which is enough to count them where nobody asks who speaks.
+        """
+        self._follow_all = follow_all
         self._seen = 0
         self._picture_px: Size | None = None
         self._follower: Any = None
@@ -243,7 +249,9 @@ class FaceFinder:
             asked: whether it was.
         """
         height, width = picture.shape[:2]
-        places = [_around(*face.in_picture_of((width, height))[0], width, height) for face in self._small]
+        most = len(self._small) if asked or self._follow_all else max(0, 1 - len(faces))
+        followed, waiting = self._small[:most], self._small[most:]
+        places = [_around(*face.in_picture_of((width, height))[0], width, height) for face in followed]
         if asked:
             crowded = min(width, height) >= LEAST_CROWD_PX and self._seen % (PATIENCE * self._every) == 0
             tiles = _tiles(width, height) if crowded or not faces else []
@@ -255,8 +263,11 @@ class FaceFinder:
             result = self._look.detect(_image(_part(picture, crop)))
             scores = self._detections(picture, crop) if asked and result.face_landmarks else None
             found += _faces(result, crop, picture, scores)
-        self._small = _different(found, faces)[: self._settings.max_faces - len(faces)]
-        return self._small
+        small = _different(found, faces)[: self._settings.max_faces - len(faces)]
+        if not self._follow_all and followed:  # the first one stays the first, as long as it is there
+            small.sort(key=lambda face: np.linalg.norm(face.middle - followed[0].middle) > SAME * face.size_px)
+        self._small = small + waiting
+        return small
 
     def close(self) -> None:
         """Close MediaPipe's tasks."""

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from mse.config import FacialSettings
 from mse.features.faces import AGAIN_S, GEOMETRY_NAMES, Face, FaceFinder, Picture, blendshape_names
-from mse.features.tracks import Track, follow, judge, loudness_db
+from mse.features.tracks import Track, can_judge, follow, judge, loudness_db
+from mse.media import SAMPLE_RATE_HZ
 
 EVEN = 0.5  # confidence of a mouth that has nothing to do with the sound, on average
 LAST_NAMES = ["detection_score", "face_present"]
@@ -58,7 +59,8 @@ class FacialExtractor:
             pictures: RGB at `rate_hz`, shape (height, width, 3).
             samples: the clip's sound, shape (N,), int16 at 16 kHz; N = 0 without any.
         """
-        self._finder.forget()
+        expected = round(len(samples) / SAMPLE_RATE_HZ * self.rate_hz)
+        self._finder.forget(follow_all=not expected or can_judge(expected, self.rate_hz))
         found = [self._finder(picture) for picture in pictures]
         tracks = follow(found, self.rate_hz)
         if len(samples):

@@ -119,6 +119,11 @@ def loudness_db(samples: npt.NDArray[np.int16], rate_hz: float, pictures: int) -
     return np.asarray(np.maximum(level - np.nanmax(level, initial=-120.0), -QUIET_DB))
 
 
+def can_judge(pictures: int, rate_hz: float) -> bool:
+    """Whether a clip of so many pictures is long enough to tell who speaks in it."""
+    return pictures - 2 * round(SHIFT_S * rate_hz) + 1 >= LEAST_SHIFTS
+
+
 def judge(tracks: Sequence[Track], loudness: npt.NDArray[np.float64], rate_hz: float) -> None:
     """Give each track its confidence that it speaks.
 
@@ -136,7 +141,7 @@ def judge(tracks: Sequence[Track], loudness: npt.NDArray[np.float64], rate_hz: f
     """
     near = np.arange(-round(LAG_S * rate_hz), round(LAG_S * rate_hz) + 1)
     far = np.arange(round(SHIFT_S * rate_hz), len(loudness) - round(SHIFT_S * rate_hz) + 1)
-    if len(far) < LEAST_SHIFTS or not np.isfinite(loudness).any() or np.nanstd(loudness) == 0:
+    if not can_judge(len(loudness), rate_hz) or not np.isfinite(loudness).any() or np.nanstd(loudness) == 0:
         return
     far = far[np.unique(np.linspace(0, len(far) - 1, min(len(far), MOST_SHIFTS)).round().astype(int))]
     shifts = np.concatenate([[0], far])[:, None] + near  # (shifts, lags); the first row is the sound as it is

@@ -263,9 +263,26 @@ def speech_model(wildcards):
     return fetched(acoustic_set(wildcards).model)
 
 
+def has_cut_words(dataset_name):
+    """Whether the words of its clips were recognised when its recordings were cut."""
+    cut = dataset(dataset_name).cut
+    return bool(cut and cut.at == "sentences")
+
+
 def cut_model(wildcards):
-    at_sentences = dataset(wildcards.dataset).cut.at == "sentences"
-    return fetched(CONFIG.transcribe.model) if at_sentences else []
+    return fetched(CONFIG.transcribe.model) if has_cut_words(wildcards.dataset) else []
+
+
+def transcribe_model(wildcards):
+    return [] if has_cut_words(wildcards.dataset) else fetched(CONFIG.transcribe.model)
+
+
+def cut_words(wildcards):
+    return utterances(wildcards) if has_cut_words(wildcards.dataset) else []
+
+
+def cut_words_option(wildcards):
+    return recordings_option(wildcards) if has_cut_words(wildcards.dataset) else []
 
 
 def utterances(wildcards):

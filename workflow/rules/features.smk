@@ -103,7 +103,8 @@ rule facial:
 rule transcribe:
     input:
         sound="work/{dataset}/segments/{shard}.h5",
-        model=fetched(CONFIG.transcribe.model),
+        model=transcribe_model,
+        words=cut_words,
     output:
         "work/{dataset}/transcripts/{shard}.csv",
     log:
@@ -119,12 +120,13 @@ rule transcribe:
     params:
         language=lambda wildcards: dataset(wildcards.dataset).language,
         settings=as_json(CONFIG.transcribe),
+        recordings=cut_words_option,
         version=STAGES["transcribe"],
     message:
         "Recognising the words of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
         "mse --log {log:q} transcribe {input.sound:q} --out {output:q} --language {params.language:q}"
-        " --threads {threads} --settings {params.settings:q} 2>&1 | tee -a {log:q}"
+        " --threads {threads} --settings {params.settings:q} {params.recordings:q} 2>&1 | tee -a {log:q}"
 
 
 rule quality:
