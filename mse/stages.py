@@ -7,14 +7,14 @@ So each rule passes its stage's number as a parameter.
 SPEECH_MODEL_THREADS = 2  # part of what makes numbers reproducible, as one thread is for all other extractors
 
 STAGES = {
-    "demo": 1,
+    "demo": 2,
     "manifest": 3,
     "cut": 4,
     "import": 2,
     "segment": 4,
     "acoustic": 4,
     "facial": 5,
-    "transcribe": 3,
+    "transcribe": 4,
     "quality": 4,
     "assemble": 5,
     "convert": 1,

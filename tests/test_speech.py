@@ -24,6 +24,7 @@ from mse.features.speech import (
     Recogniser,
     doubt,
     repeats_endlessly,
+    shorten_window,
     wide_marks,
 )
 from mse.store import Clip, Description, Status, write_shard
@@ -64,6 +65,23 @@ def many_languages(models: Callable[[str], Path]) -> Path:
 @pytest.fixture(scope="module")
 def recognise(english: Path) -> Recogniser:
     return Recogniser(TranscribeSettings(), english, "en")
+
+
+# --- windows ---
+
+
+@pytest.mark.parametrize(
+    ("seconds", "window_s"), [(0.0, 10), (3.0, 10), (5.01, 10.02), (12.0, 17), (26.0, 30), (30.0, 30)]
+)
+def test_a_window_is_as_long_as_its_sound_with_silence(seconds: float, window_s: float) -> None:
+    spectrum = np.random.default_rng(0).uniform(-1, 1, (80, 3000)).astype(np.float32)
+    end = round(seconds * 100)
+    spectrum[:, end:] = 0  # as the library fills it up
+    window = shorten_window(spectrum)
+    assert window.shape == (80, round(window_s * 100))
+    assert np.array_equal(window[:, :end], spectrum[:, :end])
+    assert (window[:, end:] == spectrum[:, :end].min(initial=0)).all()
+    assert (spectrum[:, end:] == 0).all()  # it is a copy
 
 
 # --- guards ---

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from mse.atomic import replacing
 from mse.demo.card import write_card
@@ -50,8 +51,10 @@ def build(recipe: Recipe, out: Path, landmarker: Path, jobs: int = 2, seed: int 
 
     plans = make_plan(recipe, seed)
     # A fresh process a speaker: espeak-ng carries state from one sentence to the next, so a speaker's sound would
-    # otherwise depend on who spoke before in the same process. Spawned: MediaPipe's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
+    # otherwise depend on who spoke before in the same process. All are forked from one that has imported the libraries,
+    # and has not used them: MediaPipe's threads would not survive a fork.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "mediapipe.tasks.python.vision", "skimage.data"])
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
         tasks = [pool.submit(_make_speaker, plan, recipe, out, landmarker) for plan in plans]
         try:
@@ -69,11 +72,12 @@ def build(recipe: Recipe, out: Path, landmarker: Path, jobs: int = 2, seed: int 
 def _make_speaker(plan: Plan, recipe: Recipe, out: Path, landmarker: Path) -> None:
     """Write all files of one speaker."""
     cv2.setNumThreads(1)  # the processes already share the cores
-    portrait = Portrait(plan.speaker, recipe.picture.size_px, landmarker)
-    files = groupby(sorted(plan.clips, key=lambda clip: (clip.media, clip.start_s)), lambda clip: clip.media)
-    for number, (media, clips) in enumerate(files):
-        rng = np.random.default_rng([plan.seed, number])
-        _make_file(out / media, list(clips), plan.speaker, portrait, recipe, rng)
+    with threadpool_limits(1):
+        portrait = Portrait(plan.speaker, recipe.picture.size_px, landmarker)
+        files = groupby(sorted(plan.clips, key=lambda clip: (clip.media, clip.start_s)), lambda clip: clip.media)
+        for number, (media, clips) in enumerate(files):
+            rng = np.random.default_rng([plan.seed, number])
+            _make_file(out / media, list(clips), plan.speaker, portrait, recipe, rng)
 
 
 def _make_file(
@@ -129,4 +133,4 @@ def _filmed(
             bank = np.round(rng.normal(scale=noise, size=shape)).astype(np.int16)
         top, left = rng.integers(_NOISE_MARGIN_PX + 1, size=2)
         grain = bank[top : top + height, left : left + width]
-        yield (picture + grain).clip(0, 255).astype(np.uint8)
+        yield np.asarray(cv2.add(picture, grain, dtype=cv2.CV_8U), np.uint8)

@@ -14,7 +14,7 @@ _FLICKER, _FLICKER_S = 0.05, 0.15  # of the expression: standard deviation, widt
 _BROW_SHARE = 0.8  # of the face component; the smile takes all of it
 _JAW_S = 0.03  # smoothing of the loudness that the jaw follows
 _BLINK_EVERY_S = 2.5
-_BLINK = (0.5, 1.0, 1.0, 0.7, 0.3)  # from 40 ms frame to 40 ms frame
+_BLINK = (0.5, 1.0, 1.0, 0.7, 0.3)  # of the way shut, in the middle of each 40 ms
 _HEAD = {"shift_x": 1.2, "shift_y": 0.8, "roll": 1.5, "zoom": 0.8}  # standard deviations in warp's units
 _HEAD_S = 0.5  # smoothing of the head's motion
 
@@ -56,5 +56,5 @@ def _blinks(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
     """0 (eyes open) to 1 (shut) at each frame; blinks come at random."""
     starts = rng.random(count) < 1 / (_BLINK_EVERY_S * rate_hz)
     length = round(len(_BLINK) * 0.04 * rate_hz)
-    shape = np.interp(np.linspace(0, len(_BLINK) - 1, length), np.arange(len(_BLINK)), _BLINK)
+    shape = np.interp((np.arange(length) + 0.5) / rate_hz / 0.04 - 0.5, np.arange(len(_BLINK)), _BLINK)
     return np.convolve(starts, shape)[:count].clip(0, 1)

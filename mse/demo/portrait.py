@@ -5,6 +5,7 @@ animation parameter owns one displacement field (warp.py). A thin-plate spline i
 displacements, so the fields are made once a speaker and a frame's field is their weighted sum.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ Floats = npt.NDArray[np.float32]
 
 _FACE_HEIGHT, _FACE_MIDDLE = 0.5, 0.5  # of the picture: chin to hairline, and how far down its middle is
 _INTERIOR_RGB = (58, 22, 24)  # the dark of an open mouth
+_HAIR_Y, _CHIN_Y, _CENTRE_X = 72.24, 177.42, 223.38  # of the face in the photograph, as `find_landmarks` finds them
 
 
 def photograph() -> Picture:
@@ -75,12 +77,12 @@ class Portrait:
         Raises:
             UserError: scikit-image is missing, or no face is found with this shape.
         """
-        original = photograph()
-        picture = _shaped(original, find_landmarks(original, landmarker), speaker, size_px)
+        picture = _shaped(photograph(), speaker, size_px)
         landmarks = find_landmarks(picture, landmarker)
         self._picture = _tinted(picture, speaker)
         self._interior = _mouth_interior(self._picture, landmarks)
         self._opening = _mouth_opening(landmarks, size_px)
+        self._mouth = cv2.boundingRect((self._opening > 0).astype(np.uint8))  # left, top, width, height
         grid = np.meshgrid(np.arange(size_px), np.arange(size_px))
         self._grid = np.stack(grid).astype(np.float32)  # (2, H, W): x, y
         self._fields = warp.make_fields(landmarks, size_px)  # (P, 2, H, W)
@@ -98,14 +100,27 @@ class Portrait:
             The picture, shape (size, size, 3), RGB.
         """
         weights = self._neutral + np.asarray(parameters, dtype=np.float32)
-        moved = np.einsum("p,pchw->chw", weights, self._fields)
+        moved = (weights @ self._fields.reshape(len(weights), -1)).reshape(self._grid.shape)
         source = self._grid - moved  # where each pixel comes from
-        jaw = warp.PARAMETERS.index("jaw")
-        inside = source + weights[jaw] * self._fields[jaw]  # the upper teeth do not follow the jaw
-        opening = _sampled(self._opening, source)[..., None]
         face = _sampled(self._picture, source)
-        face += opening * (_sampled(self._interior, inside) - face)
-        return face.clip(0, 255).astype(np.uint8)
+        mouth = self._around_mouth(moved)
+        jaw = warp.PARAMETERS.index("jaw")
+        there = source[:, *mouth]
+        inside = there + weights[jaw] * self._fields[jaw][:, *mouth]  # the upper teeth do not follow the jaw
+        opening = _sampled(self._opening, there)[..., None]
+        lips = face[mouth].astype(np.float32)
+        lips += opening * (_sampled(self._interior, inside) - lips)
+        face[mouth] = lips.clip(0, 255).astype(np.uint8)
+        return face
+
+    def _around_mouth(self, moved: Floats) -> tuple[slice, slice]:
+        """Rows and columns in which the open mouth may lie, once the picture has moved by `moved` (2, H, W)."""
+        margin = math.ceil(max(moved.max(), -moved.min())) + 1
+        left, top, width, height = self._mouth
+        return (
+            slice(max(top - margin, 0), top + height + margin),
+            slice(max(left - margin, 0), left + width + margin),
+        )
 
 
 def _sampled(picture: npt.NDArray[Any], source: Floats, method: int = cv2.INTER_LINEAR) -> npt.NDArray[Any]:
@@ -113,14 +128,12 @@ def _sampled(picture: npt.NDArray[Any], source: Floats, method: int = cv2.INTER_
     return np.asarray(cv2.remap(picture, source[0], source[1], method, borderMode=cv2.BORDER_REFLECT_101))
 
 
-def _shaped(original: Picture, landmarks: Floats, speaker: Speaker, size_px: int) -> Picture:
+def _shaped(original: Picture, speaker: Speaker, size_px: int) -> Picture:
     """Crop the photograph around the face, with the speaker's head width, jaw width and face length.
 
     The factors fade out smoothly away from the face, so that the background stays in place.
     """
-    hair_y, chin_y = landmarks[[warp.FOREHEAD, warp.CHIN], 1]
-    centre_x = landmarks[list(warp.MOUTH_CORNERS), 0].mean()
-    face = chin_y - hair_y  # its height in pixels of the original
+    face = _CHIN_Y - _HAIR_Y  # its height in pixels of the original
     scale = face / (_FACE_HEIGHT * size_px)  # pixels of the original for one of the new picture
     x, y = np.meshgrid(np.arange(size_px, dtype=np.float32), np.arange(size_px, dtype=np.float32))
     x = (x - size_px / 2) * (-scale if speaker.mirror else scale)
@@ -129,13 +142,14 @@ def _shaped(original: Picture, landmarks: Floats, speaker: Speaker, size_px: int
     low = 1 / (1 + np.exp(-(y / face - 0.15) / 0.08))  # 0 at the eyes, 1 at the mouth
     width = 1 + near * (1 / speaker.head - 1) + near * low * (1 / speaker.jaw - 1)
     length = 1 + near * low * (1 / speaker.length - 1)
-    source = np.stack([centre_x + x * width, (hair_y + chin_y) / 2 + y * length]).astype(np.float32)
+    source = np.stack([_CENTRE_X + x * width, (_HAIR_Y + _CHIN_Y) / 2 + y * length]).astype(np.float32)
     return _sampled(original, source, cv2.INTER_CUBIC)
 
 
-def _tinted(picture: Picture, speaker: Speaker) -> Floats:
+def _tinted(picture: Picture, speaker: Speaker) -> Picture:
     """The colours of the speaker's light and skin: a gamma, and a factor on each channel."""
-    return (255 * (picture / 255) ** speaker.gamma * np.array(speaker.tint)).clip(0, 255).astype(np.float32)
+    tinted = 255 * (picture / 255) ** speaker.gamma * np.array(speaker.tint)
+    return np.round(tinted.clip(0, 255)).astype(np.uint8)
 
 
 def _mouth_opening(landmarks: Floats, size_px: int) -> Floats:
@@ -147,7 +161,7 @@ def _mouth_opening(landmarks: Floats, size_px: int) -> Floats:
     return np.asarray(cv2.GaussianBlur(opening, (0, 0), size_px / 320), dtype=np.float32)
 
 
-def _mouth_interior(picture: Floats, landmarks: Floats) -> Floats:
+def _mouth_interior(picture: Picture, landmarks: Floats) -> Floats:
     """What is seen between open lips: the photograph's upper teeth, and the dark below them."""
     lower = landmarks[list(warp.INNER_LIPS_LOWER)]
     lower = lower[np.argsort(lower[:, 0])]
