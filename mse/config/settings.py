@@ -243,7 +243,7 @@ class TrainSettings(Section):
     pretrain_weight_decay: float = Field(
         3.0, ge=0, description="weight decay of AdamW in them: strong, for few clips teach much too well"
     )
-    schedule_epochs: PositiveInt = Field(2, description="epochs with the LLM at most, and the length of their schedule")
+    schedule_epochs: PositiveInt = Field(1, description="epochs with the LLM at most, and the length of their schedule")
     patience_epochs: PositiveInt = Field(20, description="stop after this many epochs without a better validation")
     warmup_fraction: Fraction = Field(0.1, description="share of each schedule that warms up linearly")
     adam_eps: PositiveFloat = Field(1e-8, description="epsilon of AdamW (paper: 1e-4)")
