@@ -334,7 +334,7 @@ def write_video(
             try:
                 with contextlib.suppress(BrokenPipeError):  # ffmpeg died; its message follows
                     for picture in itertools.chain([first], pictures):  # ffmpeg's own conversion takes longer
-                        process.stdin.write(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420))
+                        process.stdin.write(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420).data)
                     process.stdin.close()
                 failed = process.wait() != 0
             finally:  # also when the pictures' source fails
