@@ -54,7 +54,7 @@ def test_whole_run_on_the_cluster(finished: Path, cluster: Cluster) -> None:
     require_described(pd.read_csv(finished / "work/demo/quality.csv"))
     jobs = states(cluster)
     assert set(jobs["state"]) == {"COMPLETED"} and jobs["nodes"].nunique() > 1
-    # demo, manifest, quality, assemble, train, answer, zero-shot, linear, one group for the table and its figure, and
+    # demo, manifest, quality, assemble, pretrain, train, zero-shot, linear, one group for the table and its figure, and
     # for each of three shards: sound as one group, faces, words.
     assert len(jobs) == 8 + 1 + 3 * 3
     assert not list((finished / "logs/slurm").rglob("*.log"))  # of failed jobs alone

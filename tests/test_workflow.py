@@ -108,7 +108,7 @@ def test_predictions_carry_all_decodings_and_probabilities(finished: Path) -> No
 def test_ablations_are_variants_of_the_same_run(finished: Path) -> None:
     target = "results/demo/smollm2/ablations/metrics.csv"
     jobs = planned(snakemake(finished, "--config", "ablations=[without-tgm, without-picture]", "-n", "--", target))
-    assert jobs == {"train": 4, "answer": 4, "score_ablations": 1}
+    assert jobs == {"train": 4, "score_ablations": 1}
 
 
 @pytest.mark.slow
@@ -187,7 +187,7 @@ def test_original_checkpoint_goes_through_conversion_training_and_scoring(finish
     own_models(finished)
     done = succeed(snakemake(finished, *short, "--", target))
     ran = re.findall(r"Rule: (\w+)", done.stdout + done.stderr)
-    assert sorted(set(ran)) == ["answer", "convert", "score", "train"] and ran.count("convert") == 1
+    assert sorted(set(ran)) == ["convert", "pretrain", "score", "train"] and ran.count("convert") == 1
     metrics = pd.read_csv(finished / target)
     assert set(metrics["model"]) == {"chatglm3", "constant"} and len(metrics) == 3 * 4 + 1
     log = (finished / "logs/demo/chatglm3/train-1111.log").read_text()
@@ -201,7 +201,7 @@ def test_original_checkpoint_goes_through_conversion_training_and_scoring(finish
     done = snakemake(finished, *short, "--", target)
     assert "Nothing to be done" in done.stdout + done.stderr
     write_chatglm(checkpoint, seed=1)  # another checkpoint in its place
-    assert set(planned(snakemake(finished, *short, "-n", "--", target))) == {"convert", "train", "answer", "score"}
+    assert set(planned(snakemake(finished, *short, "-n", "--", target))) == {"convert", "pretrain", "train", "score"}
 
 
 @pytest.mark.parametrize(
