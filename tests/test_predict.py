@@ -152,6 +152,30 @@ def test_recordings_are_cut_into_utterances(trained: Path, predictor: Predictor,
     assert (tmp_path / "talk.vtt").read_text().startswith("WEBVTT\n\n00:00:")
 
 
+def test_utterances_and_words_are_the_workflow_s(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
+    """What `mse cut` found and heard in a recording, utterance by utterance, to the byte."""
+    (tmp_path / "videos").mkdir()
+    shutil.copy(trained / "talk.mp4", tmp_path / "videos/talk.mp4")
+    corpus = {"license": "none", "root": "videos", "files": "{name}.mp4", "text_from": "asr"}
+    said = json.dumps(corpus | {"columns": {"clip_id": "name", "media": "file"}, "cut": {"at": "sentences"}})
+    cut = ["--settings", json.dumps({"at": "sentences"})]
+    sound, models = "segments/0000.h5", ["--models", str(trained / "resources/models")]
+    for arguments in (
+        ["manifest", said, "--out", "recordings/manifest.csv"],
+        ["cut", "recordings/manifest.csv", "--shard", "0000", "--out", "recordings/0000.csv", *cut, *models],
+        ["manifest", said, "--recordings", "recordings", "--out", "manifest.csv"],
+        ["segment", "manifest.csv", "--shard", "0000", "--dataset", "made", "--out", sound, "--facts", "facts.csv"],
+        ["transcribe", sound, "--out", "transcripts/0000.csv", "--recordings", "recordings"],
+    ):
+        run(tmp_path, arguments)
+    predictor(tmp_path / "videos/talk.mp4", keep=tmp_path / "kept")
+    columns = ["clip_id", "start_s", "end_s"]
+    workflow, kept = (pd.read_csv(folder / "manifest.csv")[columns] for folder in (tmp_path, tmp_path / "kept"))
+    pd.testing.assert_frame_equal(workflow, kept)
+    words = (tmp_path / "transcripts/0000.csv").read_bytes()
+    assert words == (tmp_path / "kept/transcripts/0000.csv").read_bytes() and b"weather" in words
+
+
 def test_a_second_recording_starts_nothing(trained: Path, tmp_path: Path) -> None:
     """The same processes extract it, none loads a model that it has loaded already, and the LLM is the same."""
     with Predictor(trained / "adapter", models=trained / "resources/models") as predictor:
