@@ -127,6 +127,9 @@ def write_predictions(
     if probabilities is not None:
         shares = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in names]).round(6)
         table = pd.concat([table, shares], axis=1)
+    # A carriage return is written without quotes, and would end the row where the table is read.
+    lines = {name: table[name].str.replace(r"\r\n?", "\n", regex=True) for name in ("answer", "text") if name in table}
+    table = table.assign(**lines)
     with replacing(out) as partial:
         table.to_csv(partial, index=False, float_format="%.6g")
 

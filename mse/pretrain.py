@@ -26,8 +26,8 @@ from mse.progress import say, track
 
 SEED = 0  # of codes and of the fusion's weights: all seeds of adapters share them
 ARC = 1.5  # radians from the middle of the intensities to either end
-STEPS, BATCH_SIZE, LEARNING_RATE = 100, 8, 3e-3  # of the fusion's training
-WARMUP_STEPS = 10
+BATCH_SIZE, LEARNING_RATE = 8, 3e-3  # of the fusion's training
+WARMUP = 0.1  # share of its steps
 CODE_NOISE = 0.3  # standard deviation added to codes, whose root mean square is 1: encoders will miss them
 CONTRAST = 3.0  # of the mixtures of classes that the fusion learns to show, in logits
 TEXTLESS = 0.25  # share of the fusion's training that goes without a text, as clips may
@@ -85,7 +85,7 @@ class LabelCodes:
 
 
 def fit_fusion(
-    llm: FrozenLLM, adapter: MSEAdapter, codes: LabelCodes, texts: Sequence[str], spread: float
+    llm: FrozenLLM, adapter: MSEAdapter, codes: LabelCodes, texts: Sequence[str], spread: float, steps: int
 ) -> dict[str, Tensor]:
     """Let an adapter's fusion learn which pseudo tokens make the LLM write the label of a code.
 
@@ -95,6 +95,7 @@ def fit_fusion(
         codes: of the labels.
         texts: what may stand around the pseudo tokens.
         spread: which other labels are nearly right, as of `LabelText.weights`.
+        steps: batches that it learns from.
 
     Returns:
         the fusion's weights.
@@ -104,9 +105,9 @@ def fit_fusion(
     """
     generator = torch.Generator().manual_seed(SEED)
     optimiser = torch.optim.AdamW(adapter.fusion.parameters(), lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine_with_warmup(step, steps, WARMUP))
     losses = []
-    for _ in track(range(STEPS), "teaching the fusion", STEPS, "steps"):
+    for _ in track(range(steps), "teaching the fusion", steps, "steps"):
         drawn, weights = codes.draw(BATCH_SIZE, spread, generator)
         chosen = torch.randint(len(texts), (BATCH_SIZE,), generator=generator).tolist()
         without = (torch.rand(BATCH_SIZE, generator=generator) < TEXTLESS).tolist()
@@ -118,18 +119,19 @@ def fit_fusion(
         optimiser.step()
         schedule.step()
         losses.append(loss.detach())
-    last = torch.stack(losses[-STEPS // 5 :]).mean().item()
+    last = torch.stack(losses[-max(1, steps // 5) :]).mean().item()
     if not math.isfinite(last):
         raise UserError("the fusion's loss is not finite; set train.pretrain_epochs to 0 for this LLM")
     say(f"the LLM reads labels off their pseudo tokens with a loss of {last:.3f} ({losses[0].item():.3f} at first)")
     return {name: weight.detach().cpu().contiguous() for name, weight in adapter.fusion.state_dict().items()}
 
 
-def _rate(step: int) -> float:
-    """Factor on the learning rate: a linear rise, then half a cosine down to 0."""
-    if step < WARMUP_STEPS:
-        return (step + 1) / (WARMUP_STEPS + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - WARMUP_STEPS) / (STEPS - WARMUP_STEPS)))
+def cosine_with_warmup(step: int, steps: int, warmup_fraction: float) -> float:
+    """Factor on the learning rate: a linear rise over the warm-up, then a half cosine down to 0."""
+    warmup = warmup_fraction * steps
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1.0, steps - warmup))))
 
 
 def save_fusion(weights: dict[str, Tensor], made_for: str, path: Path) -> None:

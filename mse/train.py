@@ -26,7 +26,7 @@ from mse.labels import LabelText, label_text
 from mse.metrics import Scorer
 from mse.pipeline import pipeline_of, write_pipeline
 from mse.pretrain import SEED as FUSION_SEED
-from mse.pretrain import LabelCodes, digest_of, fit_fusion, load_fusion, save_fusion
+from mse.pretrain import LabelCodes, cosine_with_warmup, digest_of, fit_fusion, load_fusion, save_fusion
 from mse.progress import say, track
 from mse.ready import load_llm, reproducible
 from mse.resume import Progress, Saving, fingerprint, load_state, save_state
@@ -184,14 +184,6 @@ class Trainer:
         return metrics | {"unparseable": int(np.isnan(predictions).sum())}
 
 
-def cosine_with_warmup(step: int, steps: int, warmup_fraction: float) -> float:
-    """Factor on the learning rate: a linear rise over the warm-up, then a half cosine down to 0."""
-    warmup = warmup_fraction * steps
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1.0, steps - warmup))))
-
-
 @dataclass(frozen=True)
 class Prepared:
     """What training and its preparation share.
@@ -218,14 +210,16 @@ class Prepared:
         settings = self.config.settings
         codes = LabelCodes(task_of(self.dataset), self.labels, settings.fusion_width)
         texts = [self.dataset.texts[clip] for clip in self.dataset.require("train")]
-        spread = 0.0 if self.config.train is None else self.config.train.label_spread
-        return fit_fusion(self.llm, self.adapter(FUSION_SEED), codes, texts, spread)
+        chosen = self.config.train or TrainSettings()
+        adapter = self.adapter(FUSION_SEED)
+        return fit_fusion(self.llm, adapter, codes, texts, chosen.label_spread, chosen.fusion_steps)
 
     @property
     def fusion_digest(self) -> str:
         """What a fusion's weights depend on, but for the texts around."""
-        spread = None if self.config.train is None else self.config.train.label_spread
-        parts = (self.config.dataset, self.config.reading, self.config.llm_source, self.config.settings.fusion, spread)
+        chosen, config = self.config.train or TrainSettings(), self.config
+        learned = (chosen.label_spread, chosen.fusion_steps)
+        parts = (config.dataset, config.reading, config.llm_source, config.settings.fusion, learned)
         return digest_of(*map(repr, parts), repr(self.llm.words.around))
 
 

@@ -103,7 +103,7 @@ def forbidden(folder: Path, out: Path) -> None:
 LOST = ("unreadable", "unreadable", "unreadable", "unusable")
 WAYS = {
     "zero bytes": Way(lambda folder, out: out.touch(), ".mp4", *LOST, "the file is empty (0 bytes)"),
-    "truncated": Way(truncated, ".mp4", "no_stream", "no_stream", "cut", "partial", "3 of 6 pictures could be decoded"),
+    "truncated": Way(truncated, ".mp4", "cut", "cut", "cut", "full", "3 of 6 pictures could be decoded"),
     "wrong extension": Way(lambda folder, out: out.write_text("a letter\n" * 99), ".mp4", *LOST, "not readable as"),
     "no streams": Way(without_streams, ".mp4", *LOST, "neither sound nor pictures"),
     "sound only": Way(by_ffmpeg("-vn"), ".wav", "ok", "ok", "no_stream", "partial", "no picture in this file"),

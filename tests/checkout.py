@@ -21,7 +21,7 @@ LONGEST_S = 1800.0
 RESULTS = ["work/demo/**/*.csv", "work/demo/**/*.h5", "results/**/*.csv"]
 RESULTS += ["results/**/config.json", "results/**/*.safetensors"]
 FEW = {"seeds": [1111, 2222], "bootstrap_samples": 100, "baselines": ["text-only", "zero-shot", "linear"]}
-FEW_STEPS = {"pretrain_epochs": 1, "schedule_epochs": 1, "batch_size": 4}
+FEW_STEPS = {"pretrain_epochs": 1, "fusion_steps": 2, "schedule_epochs": 1, "batch_size": 4}
 
 
 def require_described(quality: pd.DataFrame) -> None:

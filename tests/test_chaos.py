@@ -18,7 +18,7 @@ from tests.checkout import TABLE, copy_clone, environment, finished_jobs, made, 
 pytestmark = pytest.mark.slow
 
 RUN = ["--rerun-incomplete", "--config", "seeds=[1]", "bootstrap_samples=100", "baselines=[linear]"]
-RUN += ["train={pretrain_epochs: 2, schedule_epochs: 3, batch_size: 4}", "--", TABLE]
+RUN += ["train={pretrain_epochs: 2, fusion_steps: 4, schedule_epochs: 3, batch_size: 4}", "--", TABLE]
 KILLS = 30
 LONGEST_S = 12.0  # until a kill; planning alone takes two to four seconds
 

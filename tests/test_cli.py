@@ -16,7 +16,7 @@ from tests.command_line import mse, mse_process
 COMMANDS = [
     "fetch", "demo", "corpus", "manifest", "cut", "import", "export", "schema",
     "segment", "acoustic", "facial", "transcribe", "quality", "assemble", "show",
-    "backbone", "adapter", "train", "answer", "predict", "linear", "bench",
+    "backbone", "adapter", "pretrain", "train", "answer", "predict", "linear", "bench",
     "score", "compare", "parts", "validation", "table", "plot", "browse", "provenance",
 ]  # fmt: skip
 
@@ -56,7 +56,7 @@ def test_missing_system_libraries_are_named() -> None:
 
 
 def test_helps_are_shown() -> None:
-    assert "Recognise a shard's words with Whisper." in mse("transcribe", "--help").stdout
+    assert "Recognise a shard's words with Whisper" in mse("transcribe", "--help").stdout
 
 
 @pytest.mark.parametrize(

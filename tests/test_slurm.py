@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 PROFILE = ["--workflow-profile", "workflow/profiles/slurm"]
 FEW = ["--config", "seeds=[1]", "bootstrap_samples=100", "baselines=[zero-shot, linear]"]
-FEW += ["train={pretrain_epochs: 2, schedule_epochs: 2, batch_size: 4}"]
+FEW += ["train={pretrain_epochs: 2, fusion_steps: 4, schedule_epochs: 2, batch_size: 4}"]
 FIGURE = "results/demo/smollm2/figures/predictions.svg"
 WAIT_S = 600.0
 

@@ -124,7 +124,7 @@ def test_json_stays_json(home: Path, tmp_path: Path) -> None:
     "terminal", ["ASCII", "C locale", *(pytest.param(name, marks=pytest.mark.slow) for name in ("Latin-1", "Windows"))]
 )
 def test_helps_tables_and_lines_are_shown(terminal: str) -> None:
-    assert "Recognise a shard's words with Whisper." in run(EVERY_HELP, **LIMITED[terminal])
+    assert "Recognise a shard's words with Whisper" in run(EVERY_HELP, **LIMITED[terminal])
     shown = run(PREDICT, **LIMITED[terminal])
     assert "[b]" in shown and "\\udce4" in shown
     assert terminal == "C locale" or "\\u597d \\U0001f600 [b]" in shown

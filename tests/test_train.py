@@ -20,7 +20,7 @@ from mse.metrics import Scorer
 from mse.plots.answers import predictions
 from mse.plots.corpus import quality
 from mse.plots.runs import training
-from mse.predictions import answer_split, read_predictions
+from mse.predictions import answer_split, read_predictions, write_predictions
 from mse.score import score
 from mse.sealed import seal
 from mse.train import Trainer, cosine_with_warmup, run_epochs, train
@@ -205,6 +205,15 @@ def test_llm_that_does_not_fit_into_memory_is_refused_before_it_is_loaded(
     monkeypatch.setattr("mse.backbones.llm.load_backbone", lambda *_: pytest.fail("it was loaded"))
     with pytest.raises(UserError, match=r"the LLM needs about 0\.\d GB .*; 0\.0 GB of memory are free\. A smaller"):
         train(make_dataset(tmp_path), tiny_llm, "tiny", MARKS, SHAPE, SETTINGS, 1, tmp_path / "a", tmp_path / "h.csv")
+
+
+def test_answer_with_any_mark_of_a_line_s_end_stays_one_row(tmp_path: Path) -> None:
+    """An LLM that was never trained writes whatever tokens there are."""
+    rows = [("a", "0.5", "0.5", "+0\r5", "so\r\nit, is"), ("b", "0.5", "0.5", "\r", "x")]
+    table = pd.DataFrame(rows, columns=["clip_id", "prediction", "label", "answer", "text"])
+    write_predictions(table, None, [], Intensity(), tmp_path / "p.csv")
+    again = read_predictions(tmp_path / "p.csv", Intensity())
+    assert again["answer"].tolist() == ["+0\n5", "\n"] and again["text"].tolist() == ["so\nit, is", "x"]
 
 
 def test_batch_size_one(run: Callable[..., Path]) -> None:

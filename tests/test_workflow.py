@@ -164,7 +164,7 @@ def test_changed_setting_remakes_only_its_stage(finished: Path) -> None:
     assert jobs["transcribe"] > 2
     assert not {"segment", "acoustic", "facial"} & set(jobs)
     jobs = planned(snakemake(finished, "--config", "train={schedule_epochs: 2}", "-n", "--", TABLE))
-    assert set(jobs) == {"train", "answer", "zero_shot", "score"}
+    assert set(jobs) == {"train", "score"}
 
 
 def test_second_call_has_nothing_to_do(finished: Path) -> None:

@@ -170,7 +170,7 @@ class Experiment:
     @property
     def fusion(self) -> dict[str, Any]:
         """What settles what the adapter's fusion begins with; adapters that agree in it can share that."""
-        return self.adapter.fusion | self.train.model_dump(include={"label_spread", "max_text_tokens"})
+        return self.adapter.fusion | self.train.model_dump(include={"label_spread", "max_text_tokens", "fusion_steps"})
 
     @property
     def applies(self) -> bool:

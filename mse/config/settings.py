@@ -238,6 +238,9 @@ class TrainSettings(Section):
         40,
         description="epochs beforehand, without the LLM: encoders learn to tell what the LLM must be shown (paper: 0)",
     )
+    fusion_steps: PositiveInt = Field(
+        100, description="batches from which the fusion learns before them what the LLM must be shown"
+    )
     pretrain_learning_rate: PositiveFloat = Field(1e-3, description="peak of their schedule")
     pretrain_batch_size: PositiveInt = Field(8, description="clips a step of theirs")
     pretrain_weight_decay: float = Field(

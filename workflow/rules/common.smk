@@ -115,8 +115,8 @@ def train_json(wildcards):
 
 def pretrain_json(wildcards):
     """What learning what the LLM must be shown depends on."""
-    used = {"label_spread", "max_text_tokens", "batch_size", "text_cache_gb"}
-    used |= {"gradient_checkpointing", "device", "threads"}
+    used = {"label_spread", "max_text_tokens", "fusion_steps", "batch_size"}
+    used |= {"text_cache_gb", "gradient_checkpointing", "device", "threads"}
     return as_json(experiment(wildcards).train, include=used)
 
 
