@@ -99,7 +99,7 @@ def record(folder: Path, path: Path) -> None:
     if path.suffix == source.suffix:
         shutil.copy(source, path)
     else:
-        ffmpeg("-i", source, "-ar", "44100", path)
+        ffmpeg("-i", source, "-ar", "44100", "-r", "25", path)  # which MPEG-1 allows
 
 
 def add_corpora(folder: Path) -> None:
