@@ -178,22 +178,20 @@ def test_utterances_and_words_are_the_workflow_s(trained: Path, predictor: Predi
 
 def test_a_second_recording_starts_nothing(trained: Path, tmp_path: Path) -> None:
     """The same processes extract it, none loads a model that it has loaded already, and the LLM is the same."""
+    others = set(multiprocessing.active_children())  # of the other tests' predictor
     with Predictor(trained / "adapter", models=trained / "resources/models") as predictor:
-        folders = [tmp_path / f"{number}" for number in range(3)]
         tables, processes, llms = [], [], []
-        others = {child.pid for child in multiprocessing.active_children()}
-        for folder in folders:
-            tables.append(predictor(trained / "talk.mp4", keep=folder))
-            processes.append({child.pid for child in multiprocessing.active_children()} - others)
+        for number in range(3):
+            tables.append(predictor(trained / "talk.mp4", keep=tmp_path / f"{number}"))
+            processes.append({child.pid for child in set(multiprocessing.active_children()) - others})
             llms.append(predictor._llm)
         assert len(processes[0]) == 2 and processes[0] == processes[1] == processes[2]
         assert llms[0] is llms[1] is llms[2] is not None
-        loaded = [line for folder in folders for line in (folder / "extraction.log").read_text().splitlines()
-                  if " loads: " in line]  # fmt: skip
-        assert any("face landmarker" in line for line in loaded) and len(loaded) == len(set(loaded))
-        timeless = [table.drop(columns=["use"]) for table in tables]
-        pd.testing.assert_frame_equal(timeless[0], timeless[1])
-    assert not multiprocessing.active_children()
+        logs = [(tmp_path / f"{number}/extraction.log").read_text().splitlines() for number in range(3)]
+        loads = [line for log in logs for line in log if " loads: " in line]  # one a process and model
+        assert any("face landmarker" in line for line in loads) and len(loads) == len(set(loads))
+        pd.testing.assert_frame_equal(tables[0], tables[1])
+    assert not set(multiprocessing.active_children()) - others
 
 
 def test_sound_alone_texts_alone_and_what_can_not_be_read(trained: Path, predictor: Predictor, tmp_path: Path) -> None:
