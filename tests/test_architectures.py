@@ -245,7 +245,9 @@ def outputs(llm: FrozenLLM) -> str:
     return hashlib.sha256(logits.numpy().tobytes()).hexdigest()
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("qwen2", "float32"), ("glm", "bfloat16")])
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("qwen2", "float32"), pytest.param("glm", "bfloat16", marks=pytest.mark.slow)]
+)
 def test_llm_is_bit_identical_before_and_after_training_and_elsewhere(
     tiny: Callable[[str], Path], tmp_path: Path, kind: str, dtype: str
 ) -> None:

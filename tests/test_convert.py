@@ -305,6 +305,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_grows_by_one_file_at_most(tmp_path: Path) -> None:
     """Files of 60 MB, 8 of them: the peak rises by one, and by its largest matrix in float32 in the check."""
     originals.write_chatglm(tmp_path / "small", dtype=torch.float16)

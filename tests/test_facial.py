@@ -175,7 +175,13 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(change, id=name, marks=[] if name in ("shrinks", "is stretched") else [pytest.mark.slow])
+        for name, change in CHANGES.items()
+    ],
+)
 def test_the_speaker_is_followed_when_pictures_change_size(
     look: Look, conversation: tuple[list[np.ndarray], list[np.ndarray]], change: Callable[[np.ndarray], np.ndarray]
 ) -> None:

@@ -38,6 +38,7 @@ def test_readers_return_or_refuse(group: str, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*pwned*"))
 
 
+@pytest.mark.slow
 def test_the_guard_notices(tmp_path: Path) -> None:
     """Each thing that no reader may do, done."""
     (tmp_path / "case").mkdir()
